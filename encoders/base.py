@@ -1,0 +1,44 @@
+"""The contract of an encoder, and what it gives back.
+
+An encoder turns values of one modality into vectors. It knows nothing of Beam or Weaviate, so that whoever encodes
+queries uses it as it stands. It is made cheaply, and loads its model when it is first used.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import RowError
+
+Vectors = npt.NDArray[np.float32]
+Role = Literal["document", "query"]
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Encoding:
+    """What `encode` gives: row i of `vectors` belongs to value i; a value in `errors` has a row of NaN."""
+
+    vectors: Vectors  # (n, dim) float32
+    errors: dict[int, RowError] = field(default_factory=dict)
+    truncated: list[int] = field(default_factory=list)  # values of which the model saw only the beginning
+    tokens: int = 0  # that carried text
+    padded: int = 0  # tokens the model computed, padding included
+
+
+class Encoder(Protocol):
+    """One model, or a pair that shares a space."""
+
+    dim: int
+    modalities: frozenset[str]  # "text", "image"
+
+    def encode(self, values: Sequence[Any], modality: str, role: Role = "document", progress: Progress | None = None) -> Encoding:
+        """Vectors for `values`: str for text, bytes of a file for image.
+
+        Values are in any order; `progress` is called with the number of values done since the last call.
+        A value that cannot be encoded is named in `errors`; a fault of the model itself is raised.
+        """
+        ...

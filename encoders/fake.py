@@ -1,0 +1,35 @@
+"""Made-up vectors, for trying a pipeline where the model is not the point."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from encoders.base import Encoding, Progress, Role
+from schemas.job import ModelSpec
+
+
+class FakeEncoder:
+    """Unit vectors that depend only on the value: equal values, equal vectors."""
+
+    modalities = frozenset({"text", "image"})
+    max_tokens = None
+
+    def __init__(self, spec: ModelSpec, prompts: dict[str, str], long_text: str = "truncate") -> None:
+        """Keep the dimension."""
+        self.dim = int(spec.fake or 0)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The words of each text."""
+        return [len(t.split()) for t in texts]
+
+    def encode(self, values: Sequence[str | bytes], modality: str = "text", role: Role = "document", progress: Progress | None = None) -> Encoding:
+        """Vectors (n, dim) float32 drawn from a generator that the value's digest seeds."""
+        vectors = np.empty((len(values), self.dim), np.float32)
+        for i, value in enumerate(values):
+            digest = hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=8).digest()
+            vectors[i] = np.random.default_rng(int.from_bytes(digest, "big")).standard_normal(self.dim, np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        if progress:
+            progress(len(values))
+        return Encoding(vectors, tokens=len(values), padded=len(values))

@@ -1,0 +1,132 @@
+"""Text models: sentence-transformers, with the model's own pooling, normalisation, prompts and dimensions."""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encoders.base import Encoding, Progress, Role, Vectors
+from encoders.batching import padded_tokens, plan_batches, run_batches
+from encoders.models import load_sentence_transformer
+from schemas.errors import RowError
+from schemas.job import ModelSpec
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class TextEncoder:
+    """One sentence-transformers model for texts."""
+
+    modalities = frozenset({"text"})
+
+    def __init__(self, spec: ModelSpec, prompts: dict[str, str], long_text: str = "truncate") -> None:
+        """Keep what is needed to load the model; nothing is loaded yet."""
+        self.spec, self.prompts, self.long_text = spec, prompts, long_text
+        self._model: SentenceTransformer | None = None
+        self._loading = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: never the model."""
+        return {"spec": self.spec, "prompts": self.prompts, "long_text": self.long_text}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start unloaded."""
+        self.__init__(**state)  # type: ignore[misc]
+
+    @property
+    def model(self) -> "SentenceTransformer":
+        """The model, loaded once. Raises JobError where `spec` names none."""
+        with self._loading:
+            if self._model is None:
+                self._model = load_sentence_transformer(str(self.spec.name), self.spec)
+            return self._model
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return int(self.model.get_embedding_dimension() or 0)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The tokens that the model sees of a text, special ones included; None where there is no limit."""
+        limit = self.model.max_seq_length
+        return int(limit) if limit and limit < 10**9 else None
+
+    def prompt(self, role: Role) -> str:
+        """What is put before a text: the job's prompt, else the model's own."""
+        if role in self.prompts:
+            return self.prompts[role]
+        names = ("query",) if role == "query" else ("document", "passage", "corpus")
+        own = next((self.model.prompts[n] for n in names if n in self.model.prompts), None)
+        return own if own is not None else self.model.prompts.get(self.model.default_prompt_name or "", "")
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, special ones included, not truncated."""
+        tokenizer = self.model.tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            return [1 + len(t) // 4 for t in texts]  # no tokenizer to ask: the order is what matters
+        ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
+        return [len(i) for i in ids]
+
+    def encode(self, values: Sequence[str], modality: str = "text", role: Role = "document", progress: Progress | None = None) -> Encoding:
+        """Vectors (n, dim) float32 for texts; what happens to a text over the model's limit is `long_text`'s to say."""
+        prompt = self.prompt(role)
+        lengths = np.array(self.count_tokens([prompt + v for v in values]), np.int64)
+        over = [] if self.max_tokens is None else [int(i) for i in np.flatnonzero(lengths > self.max_tokens)]
+        if over and self.long_text == "mean":
+            return self._encode_windows(values, over, role, progress)
+        result = self._encode_cut(values, lengths, prompt, role, progress)
+        if self.long_text == "fail":
+            result.errors = {i: RowError("text_too_long", f"{lengths[i]} tokens, but the model takes {self.max_tokens}") for i in over}
+            result.vectors[over] = np.nan
+        else:
+            result.truncated = over
+        return result
+
+    def _encode_cut(self, values: Sequence[str], lengths: "np.ndarray[Any, np.dtype[np.int64]]", prompt: str, role: Role, progress: Progress | None) -> Encoding:
+        """Encode each value once; the model's tokenizer cuts what is too long."""
+        seen = lengths if self.max_tokens is None else np.minimum(lengths, self.max_tokens)
+        vectors: Vectors = np.empty((len(values), self.dim), np.float32)
+        batches = plan_batches(seen)
+        encode = self.model.encode_query if role == "query" else self.model.encode_document
+
+        def forward(positions: "np.ndarray[Any, np.dtype[np.int64]]") -> Vectors:
+            texts = [values[i] for i in positions]
+            return np.asarray(encode(texts, prompt=prompt, batch_size=len(texts), show_progress_bar=False), np.float32)
+
+        run_batches(batches, forward, vectors, progress)
+        return Encoding(vectors, tokens=int(seen.sum()), padded=padded_tokens(seen, batches))
+
+    def _encode_windows(self, values: Sequence[str], over: list[int], role: Role, progress: Progress | None) -> Encoding:
+        """Encode long texts window by window; their vector is the windows' mean, as long as one window's vector is."""
+        pieces = {i: self.windows(values[i], role) for i in over}
+        texts = [w for i, v in enumerate(values) for w in pieces.get(i, [v])]
+        owner = np.repeat(np.arange(len(values)), [len(pieces.get(i, [""])) for i in range(len(values))])
+        prompt = self.prompt(role)
+        lengths = np.array(self.count_tokens([prompt + t for t in texts]), np.int64)
+        result = self._encode_cut(texts, lengths, prompt, role, progress)
+        result.vectors = mean_of_windows(result.vectors, owner, len(values))
+        return result
+
+    def windows(self, text: str, role: Role = "document") -> list[str]:
+        """`text` cut into pieces that, each with the prompt, fit the model."""
+        tokenizer = self.model.tokenizer
+        room = (self.max_tokens or 0) - len(tokenizer(self.prompt(role))["input_ids"])
+        offsets = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        if room < 1:
+            raise RowError("prompt_too_long", f"the prompt leaves no room for text within {self.max_tokens} tokens")
+        return [text[offsets[a][0] : offsets[min(a + room, len(offsets)) - 1][1]] for a in range(0, len(offsets), room)]
+
+
+def mean_of_windows(vectors: Vectors, owner: "np.ndarray[Any, np.dtype[np.int64]]", n: int) -> Vectors:
+    """The mean of each owner's vectors (n, dim) float32, scaled to the mean of their lengths, so that unit vectors stay unit."""
+    counts = np.bincount(owner, minlength=n)[:, None].astype(np.float32)
+    total = np.zeros((n, vectors.shape[1]), np.float32)
+    np.add.at(total, owner, vectors)
+    lengths = np.bincount(owner, np.linalg.norm(vectors, axis=1), n)[:, None] / counts
+    mean = total / counts
+    norms = np.linalg.norm(mean, axis=1, keepdims=True)
+    single = counts == 1
+    return np.where(single | (norms == 0), mean, mean * (lengths / np.maximum(norms, 1e-30))).astype(np.float32)

@@ -1,0 +1,135 @@
+"""`warpbeam check`: all faults at once, and the plan of a run; writes nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.examine import Findings, examine
+from jobs.sample import Sample, failing, measure, take_sample
+from schemas.job import Job
+
+LINKS = 64 * 10  # bytes of HNSW links an object: 64 neighbours of about 10 bytes at Weaviate's defaults
+SPARE = 1.25  # what a garbage-collected server needs on top
+
+
+@dataclass
+class Forecast:
+    """What a run will do, as far as footers and a sample can tell."""
+
+    rows: int | None  # None: cannot be known without reading everything
+    shards: int
+    tokens: dict[str, int]  # per vector, for all rows
+    over_limit: dict[str, float]  # per vector, the share of texts
+    seconds: float | None
+    index_bytes: int | None
+
+
+def forecast(found: Findings, sample: Sample) -> Forecast:
+    """Scale the sample up to the whole source."""
+    rows = sum(s.rows for s in found.shards if s.rows is not None) if all(s.rows is not None for s in found.shards) else None
+    scale = rows / sample.rows if rows is not None and sample.rows else None
+    tokens = {n: int(sum(min(t, x.limit or t) for t in x.tokens) * (scale or 1)) for n, x in sample.texts.items()}
+    over = {n: x.over_limit / len(x.tokens) for n, x in sample.texts.items() if x.tokens}
+    seconds = sum(x.seconds / x.timed * x.objects for x in sample.texts.values() if x.timed)
+    return Forecast(rows, len(found.shards), tokens, over, seconds * scale if scale is not None else None, index_bytes(found, rows))
+
+
+def index_bytes(found: Findings, rows: int | None) -> int | None:
+    """The memory of the vector indexes: numbers and links of each HNSW vector; a flat index stays on disk."""
+    if rows is None or found.collection is None or found.layout is None:
+        return None
+    dims = found.dims | {n: v.dim for n, v in found.layout.vectors.items() if v.dim and not v.multi}
+    hnsw = [d for n, d in dims.items() if n in found.collection.vectors and found.collection.vectors[n].index == "hnsw"]
+    return int(sum(rows * (4 * d + LINKS) * SPARE for d in hnsw))
+
+
+def check(job: Job | None, faults: list[str], console: Console, as_json: bool = False) -> int:
+    """Print faults or the plan; the exit code: 0 nothing wrong, 2 the job, 3 the world."""
+    found = examine(job) if job is not None else None
+    sample = None
+    if found is not None:
+        found.faults = faults + [f for f in found.faults if f not in faults]
+        if found.layout is not None and not found.away:
+            sample = found.attempt(lambda: take_sample(found))
+    if found is None or found.faults or found.away:
+        tell_faults(console, found.faults if found else faults, found.away if found else [], as_json)
+        return 2 if (found is None or found.faults) else 3
+    assert sample is not None
+    measure(found, sample)
+    _tell_plan(console, found, sample, forecast(found, sample), as_json)
+    return 0
+
+
+def tell_faults(console: Console, faults: list[str], away: list[str], as_json: bool = False) -> None:
+    """Name everything that is wrong."""
+    if as_json:
+        console.print_json(data={"faults": faults, "away": away})
+        return
+    if faults:
+        console.print(f"[bold red]The job has {len(faults)} fault{'s' * (len(faults) != 1)}:[/]")
+    for number, fault in enumerate(faults, 1):
+        console.print(f"  {number}. {fault}", markup=False, highlight=False, soft_wrap=True)
+    if away:
+        console.print("[bold red]Something outside the job is wrong:[/]")
+    for problem in away:
+        console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast, as_json: bool) -> None:
+    if as_json:
+        console.print_json(data={"faults": [], "away": [], "remarks": found.remarks, "plan": plan.__dict__, "sample": {"rows": sample.rows, "failed": failing(sample)}})
+        return
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _lines(found, sample, plan):
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print(table)
+    console.print("[green]Nothing is wrong with this job; nothing was written.[/]")
+
+
+def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, str]]:
+    assert found.collection and found.layout
+    verb = "will be made from " + str(found.job.target.create) if found.creates else "exists"
+    lines = [
+        ("source", f"{found.job.source.kind}: {found.job.source.location}"),
+        ("rows", f"{plan.rows:,} in {plan.shards:,} shards" if plan.rows is not None else f"unknown before reading; {plan.shards:,} shards"),
+        ("collection", f"{found.collection.name} ({verb})"),
+        ("properties", ", ".join(p.name for p in found.layout.stored)),
+    ]
+    lines += [(f"vector {name}", _vector_line(found, name, sample, plan)) for name in found.job.vectors]
+    lines.append(("sample", f"{sample.rows:,} rows read" + "".join(f"; {n} would fail: {code}" for code, n in failing(sample).items())))
+    if plan.seconds is not None:
+        lines.append(("time", f"about {duration(plan.seconds)} of encoding on this machine"))
+    if plan.index_bytes:
+        lines.append(("index", f"about {size(plan.index_bytes)} of the server's memory"))
+    return lines + [("note", remark) for remark in found.remarks]
+
+
+def _vector_line(found: Findings, name: str, sample: Sample, plan: Forecast) -> str:
+    spec = found.job.vectors[name]
+    if spec.column:
+        precomputed = found.layout.vectors[name] if found.layout else None
+        return f"precomputed, column {spec.column}, {precomputed.dim if precomputed else '?'} numbers"
+    line = f"{found.dims[name]} numbers from {', '.join(spec.fields)}"
+    if name in plan.over_limit:
+        texts = sample.texts[name]
+        line += f"; about {plan.tokens[name]:,} tokens; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({spec.long_text})"
+    return line
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(n: int) -> str:
+    """Bytes as a person says them."""
+    value: Any = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

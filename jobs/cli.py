@@ -1,0 +1,136 @@
+"""The command line. Exit codes: 0 done, 1 rows failed beyond the allowed share, 2 the job is wrong, 3 the world is unreachable."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from schemas.errors import JobError, RowError, WorldError
+
+app = typer.Typer(help="Loads Weaviate at the speed of the model.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(soft_wrap=False)
+errors = Console(stderr=True)
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, YAML.", show_default=False)]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job: --set target.tenant=acme.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+Name = Annotated[str | None, typer.Option("--vector", help="Which vector, where the job has several with a model.")]
+Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="A text.", show_default=False)]
+Image = Annotated[Path | None, typer.Option("--image", help="An image file instead of a text.")]
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """A user's mistake is a sentence and an exit code, never a stack trace."""
+    try:
+        yield
+    except (JobError, RowError) as error:
+        _stop(error, 2)
+    except WorldError as error:
+        _stop(error, 3)
+    except KeyboardInterrupt:
+        errors.print("Stopped. What was written stays; run the job again to go on.")
+        _leave(130)
+
+
+def _stop(error: Exception, code: int) -> NoReturn:
+    errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def run(
+    context: typer.Context,
+    job: JobPath,
+    limit: Annotated[int | None, typer.Option(min=1, help="Load only the first so many rows.")] = None,
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Create the collection if it is missing, load, and report. Beam's own flags go after `--`."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.run import run as run_job
+
+        _leave(run_job(load_job(job, set_ or ()), console, limit, context.args, as_json))
+
+
+@app.command()
+def check(job: JobPath, set_: Sets = None, as_json: Json = False) -> None:
+    """Name all faults of the job against data, models and server, or show the plan; write nothing."""
+    with _exit_codes():
+        from jobs.check import check as check_job
+        from jobs.job_file import read_job
+
+        _leave(check_job(*read_job(job, set_ or ()), console, as_json))
+
+
+@app.command()
+def search(
+    job: JobPath,
+    text: Text = None,
+    image: Image = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
+    vector: Name = None,
+    hybrid: Annotated[float | None, typer.Option(min=0, max=1, help="Mix in keyword search: 0 only words, 1 only vectors.")] = None,
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Find the nearest objects to a text or an image, with the job's own model."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.search import query_value, tell_results
+        from jobs.search import search as search_job
+
+        value = query_value(text, image)
+        results = search_job(load_job(job, set_ or ()), value, limit, vector, hybrid)
+        _show(results, as_json, lambda: tell_results(console, text or str(image), results))
+
+
+@app.command()
+def encode(
+    job: JobPath,
+    text: Text = None,
+    image: Image = None,
+    vector: Name = None,
+    query: Annotated[bool, typer.Option("--query", help="As a question, with the model's query prompt; otherwise as a document.")] = False,
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Show one value's vector: try a model before a run."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.search import encode_value, query_value, tell_vector, vector_name
+
+        loaded = load_job(job, set_ or ())
+        made = encode_value(loaded.vectors[vector_name(loaded, vector)], query_value(text, image), "query" if query else "document")
+        _show([float(x) for x in made], as_json, lambda: tell_vector(console, made))
+
+
+def _show(data: Any, as_json: bool, tell: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(data, ensure_ascii=False, default=str))  # noqa: T201  (a program reads it: no colours, no wrapping)
+    else:
+        tell()
+
+
+def main() -> None:
+    """Run the command line; a foreign package that shadows one of ours is said at once."""
+    import pipelines
+    import schemas
+
+    here = Path(__file__).parent.parent
+    for package in (pipelines, schemas):
+        if Path(str(package.__file__)).parent.parent != here:
+            sys.exit(f"another package named {package.__name__!r} ({package.__file__}) hides Warpbeam's: give Warpbeam an environment of its own")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    app()

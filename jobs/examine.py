@@ -1,0 +1,152 @@
+"""Everything that can be known about a job before it runs: its faults against data, models and server, all at once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from encoders.sharing import shared_encoder
+from jobs.embedded import running_server
+from pipelines.layout import Layout, layout_of
+from pipelines.sources import Shard, Source, source_of
+from pipelines.targets.stored import kept_by_merge
+from pipelines.targets.tenants import tenant_faults
+from pipelines.targets.weaviate import WeaviateTarget
+from schemas.collection import Collection, definition_in, parse_collection
+from schemas.errors import JobError, WorldError
+from schemas.job import Job, VectorSpec
+
+T = TypeVar("T")
+HOME = Path(".warpbeam")  # where the embedded server lives, below the folder that a command is started in
+
+
+@dataclass
+class Findings:
+    """What `examine` found. `faults` are the job's, `away` the world's; with either, nothing runs."""
+
+    job: Job
+    faults: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # worth knowing, but no reason to stop
+    source: Source | None = None
+    schema: pa.Schema | None = None
+    shards: list[Shard] = field(default_factory=list)
+    target: WeaviateTarget | None = None
+    collection: Collection | None = None
+    creates: bool = False  # the collection is missing and will be made
+    layout: Layout | None = None
+    dims: dict[str, int] = field(default_factory=dict)  # of the vectors that have a model
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """What `step` gives, or None with its faults kept."""
+        try:
+            return step()
+        except JobError as error:
+            self.faults += [f for f in error.faults if f not in self.faults]
+        except WorldError as error:
+            self.away.append(str(error))
+        return None
+
+
+def with_server(job: Job) -> Job:
+    """`job` with `embedded` replaced by the address of the server that Warpbeam keeps in `.warpbeam/`."""
+    if job.target.weaviate.url != "embedded":
+        return job
+    server = running_server(HOME)
+    weaviate = job.target.weaviate.model_copy(update={"url": server.url, "grpc": server.grpc})
+    return job.model_copy(update={"target": job.target.model_copy(update={"weaviate": weaviate})})
+
+
+def examine(job: Job) -> Findings:
+    """Look at source, server and models, and compare them; raises nothing that is the job's or the world's fault."""
+    found = Findings(job)
+    if (served := found.attempt(lambda: with_server(job))) is not None:
+        found.job = served
+        _look_at_target(found)
+    _look_at_source(found)
+    if found.schema is not None and found.collection is not None:
+        found.layout, faults = layout_of(found.schema, found.job, found.collection)
+        found.faults += faults
+    for name, spec in found.job.vectors.items():
+        if spec.model:
+            found.attempt(lambda name=name, spec=spec: _look_at_model(found, name, spec))  # type: ignore[misc]
+    if found.target and found.collection and not found.creates:
+        found.attempt(lambda: found.faults.extend(_existing_faults(found)))
+    return found
+
+
+def _look_at_source(found: Findings) -> None:
+    found.source = found.attempt(lambda: source_of(found.job))
+    if found.source is not None:
+        source = found.source
+        found.schema = found.attempt(source.schema)
+        found.shards = (found.attempt(source.shards) or []) if found.schema is not None else []
+
+
+def _look_at_target(found: Findings) -> None:
+    """The live collection, or the definition it will be made from."""
+    spec = found.job.target
+    found.target = WeaviateTarget(spec)
+    before = len(found.faults) + len(found.away)
+    found.collection = found.attempt(found.target.collection)
+    if found.collection is None and len(found.faults) + len(found.away) == before:
+        found.creates = True
+    if found.collection is None:
+        found.collection = found.attempt(lambda: planned_collection(found.job))
+
+
+def planned_collection(job: Job) -> Collection:
+    """The collection that `target.create` defines. Raises JobError."""
+    spec = job.target
+    if spec.create is None:
+        raise JobError(f"target.collection: {spec.collection!r} is missing on the server; make it there, or name its definition in target.create")
+    path = job.resolve(spec.create)
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise JobError(f"target.create: {path} cannot be read: {error.strerror}") from error
+    return parse_collection(definition_in(text, spec.collection, path))
+
+
+def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
+    """Load the model, and see that it takes what the job gives it."""
+    try:
+        with shared_encoder(spec) as encoder:
+            found.dims[name] = encoder.dim
+            modalities = encoder.modalities
+    except JobError as error:
+        raise JobError(*(f"vectors.{name}.model: {fault}" for fault in error.faults)) from error
+    for kind, fields in (("text", spec.text_fields), ("image", spec.image_fields)):
+        if fields and kind not in modalities:
+            raise JobError(f"vectors.{name}.{kind}_fields: this model takes {', '.join(sorted(modalities))}, not {kind}")
+
+
+def _existing_faults(found: Findings) -> Iterator[str]:
+    """What the live collection says against the job: what would be lost, tenants, dimensions."""
+    assert found.target and found.collection
+    yield from _lost(found)
+    tenant = found.job.target.tenant
+    status = found.target.tenants.status() if found.collection.multi_tenant else {}
+    yield from tenant_faults(found.collection, found.job.target, [tenant] if isinstance(tenant, str) else [], status)
+    stored = found.target.stored_dims(tenant if isinstance(tenant, str) else next(iter(found.target.tenants.awake(status)), ""))
+    for name, dim in found.dims.items():
+        if name in stored and stored[name] != dim:
+            yield f"vectors.{name}: the model makes vectors of {dim} numbers; collection {found.collection.name} has vectors of {stored[name]}"
+
+
+def _lost(found: Findings) -> Iterator[str]:
+    """An upsert replaces the whole object: what the job does not name would be gone."""
+    assert found.collection
+    if found.job.target.write is not None or found.layout is None:
+        return
+    chunk = found.job.chunk
+    extra = [p for p in (chunk.number, chunk.parent) if p] if chunk else []
+    kept = kept_by_merge(found.collection, [p.name for p in found.layout.stored] + extra, list(found.job.vectors))
+    if not kept.nothing:
+        yield (
+            f"target.write: collection {found.collection.name} has more than this job names ({'; '.join(kept.names)}), and a write replaces the "
+            "whole object: choose `merge` (what is there is kept: read back and sent again) or `replace` (it is gone)"
+        )

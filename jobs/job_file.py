@@ -1,0 +1,187 @@
+"""The job file: YAML, environment variables and `--set` become a `Job`; every fault is named with its key."""
+
+import copy
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from schemas.errors import JobError
+from schemas.job import Job, ModelSpec, VectorSpec
+from schemas.objects import shorten
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+SECRETS = (("target", "weaviate", "api_key"), ("target", "weaviate", "headers"))
+Where = tuple[str | int, ...]
+
+
+def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
+    """The job in the YAML file `path`, with `overrides` such as `target.tenant=acme`. Raises JobError with all faults."""
+    job, faults = read_job(path, overrides)
+    if faults or job is None:
+        raise JobError(*faults)
+    return job
+
+
+def read_job(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Job | None, list[str]]:
+    """The job and what is wrong with it; the job without its faulty keys, so that the rest can be checked, or None."""
+    data = parse_yaml(Path(path))
+    faults = [fault for override in overrides for fault in _override(data, override)]
+    data, missing = _filled(data)
+    job, more = _validated(data | {"base": Path(path).parent.absolute()})
+    return (job and resolved(job)), faults + missing + more
+
+
+def parse_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises JobError."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(f"the job file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise JobError(f"the job file {path} is no YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise JobError(f"the job file {path} must have the keys source, target and vectors; it is {shorten(data)}")
+    return {str(key): value for key, value in data.items()}
+
+
+def _override(data: dict[str, Any], override: str) -> Iterator[str]:
+    """Put `a.b=value` into `data`; the value is read as YAML."""
+    key, sign, value = override.partition("=")
+    if not sign or not all(key.split(".")):
+        yield f"--set {override}: write key=value, as in --set target.tenant=acme"
+        return
+    *parents, last = key.split(".")
+    place = data
+    for name in parents:
+        if not isinstance(place.get(name), dict):
+            place[name] = {} if place.get(name) is None else {"url": place[name]}
+        place = place[name]
+    place[last] = yaml.safe_load(value)
+
+
+def _filled(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """`data` with every ${NAME} that is no secret replaced from the environment, and the names that are missing there."""
+    missing: list[str] = []
+
+    def fill(value: Any, where: Where) -> Any:
+        if isinstance(value, dict):
+            return {k: fill(v, (*where, k)) for k, v in value.items()}
+        if isinstance(value, list):
+            return [fill(v, (*where, i)) for i, v in enumerate(value)]
+        if isinstance(value, str) and where[:3] not in SECRETS:
+            return VARIABLE.sub(lambda m: _variable(m.group(1), where, missing), value)
+        return value
+
+    return fill(data, ()), missing
+
+
+def _variable(name: str, where: Where, missing: list[str]) -> str:
+    if name not in os.environ:
+        missing.append(f"{_path(where)}: the environment variable {name} is not set")
+    return os.environ.get(name, "")
+
+
+def _validated(data: dict[str, Any]) -> tuple[Job | None, list[str]]:
+    """The job in `data`, and its faults; faulty keys are taken out until the rest is a job, or nothing is left of it."""
+    faults: list[str] = []
+    data = copy.deepcopy(data)
+    for _ in range(8):
+        try:
+            return Job.model_validate(data), faults
+        except ValidationError as error:
+            sentences = _sentences(error)
+            faults += [s for s in sentences if s not in faults]
+            if not all([_prune(data, e["loc"]) for e in error.errors()]):
+                return None, faults
+    return None, faults
+
+
+def _prune(data: Any, where: Where) -> bool:
+    """Take what `where` names out of `data`; False where nothing can be taken out."""
+    found: list[tuple[Any, str | int]] = []
+    place = data
+    for name in where:
+        if not (isinstance(place, dict) and name in place):
+            break
+        found.append((place, name))
+        place = place[name]
+    if len(found) < 2:
+        return False
+    parent, name = found[-1]
+    parent.pop(name, None)
+    return True
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return list(dict.fromkeys(_sentence(e) for e in error.errors(include_url=False)))
+
+
+def _sentence(error: Any) -> str:
+    """One fault as a person reads it: the key's path, the value, and what would be right."""
+    where, kind = error["loc"], error["type"]
+    key = _path(where)
+    if kind == "extra_forbidden":
+        return f"{key}: there is no such key here{_close(where)}"
+    if kind == "missing":
+        return f"{key}: this key is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if kind == "value_error" or where[:3] in SECRETS else f" {shorten(error['input'])}:"
+    return f"{key or 'the job'}:{shown} {message[0].lower() + message[1:]}"
+
+
+def _path(where: Iterable[str | int]) -> str:
+    """`target.weaviate.url`; the names pydantic gives to the branches of a union are left out."""
+    return ".".join(str(w) for w in where if not (isinstance(w, str) and ("[" in w or "-" in w or w in ("str", "TenantSpec", "ModelSpec"))))
+
+
+def _close(where: Where) -> str:
+    """The key that was probably meant."""
+    known = {name: list(model.model_fields) for name, model in _models().items()}
+    place = [str(w) for w in where[:-1]]
+    names = known.get(".".join("*" if i == 1 and place[0] in ("vectors", "media") else w for i, w in enumerate(place)), [])
+    close = difflib.get_close_matches(str(where[-1]), names, 1)
+    return f"; did you mean {close[0]}?" if close else f"; the keys are {', '.join(n for n in names if n != 'base')}" if names else ""
+
+
+def _models() -> dict[str, Any]:
+    from schemas import job
+
+    return {
+        "": job.Job,
+        "source": job.SourceSpec,
+        "target": job.TargetSpec,
+        "target.weaviate": job.WeaviateSpec,
+        "chunk": job.ChunkSpec,
+        "failures": job.FailuresSpec,
+        "vectors.*": job.VectorSpec,
+        "vectors.*.model": job.ModelSpec,
+        "media.*": job.MediaSpec,
+    }
+
+
+def resolved(job: Job) -> Job:
+    """`job` with model folders and allowed media prefixes that are relative made absolute, from the job file's folder."""
+    vectors = {name: _resolved_vector(job, spec) for name, spec in job.vectors.items()}
+    media = {name: m.model_copy(update={"fetch": [job.resolve(p) for p in m.fetch]}) for name, m in job.media.items()}
+    return job.model_copy(update={"vectors": vectors, "media": media})
+
+
+def _resolved_vector(job: Job, spec: VectorSpec) -> VectorSpec:
+    if spec.model is None:
+        return spec
+    names = {key: _model_path(job, getattr(spec.model, key)) for key in ("name", "text", "image")}
+    return spec.model_copy(update={"model": ModelSpec.model_validate(spec.model.model_dump() | names)})
+
+
+def _model_path(job: Job, name: str | None) -> str | None:
+    """A folder below the job file's own; a hub name, or an absolute path, as it is."""
+    if name is None or name.startswith(("/", "~")):
+        return name
+    inside = job.base / name
+    return os.path.abspath(inside) if name.startswith(".") or inside.exists() else name

@@ -1,0 +1,135 @@
+"""`warpbeam search` and `warpbeam encode`: ask the collection with the job's own model, try a model before a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from encoders.base import Vectors
+from encoders.sharing import shared_encoder
+from jobs.examine import with_server
+from pipelines.combine import unit
+from pipelines.targets.connection import grpc_address, resolve_secret
+from pipelines.targets.weaviate import WeaviateTarget
+from schemas.collection import Collection, VectorConfig
+from schemas.errors import JobError, WorldError
+from schemas.job import Job, VectorSpec
+
+WIDTH = 60
+
+
+def vector_name(job: Job, name: str | None) -> str:
+    """The vector to ask: `name`, or the only one that has a model. Raises JobError."""
+    encoded = [n for n, spec in job.vectors.items() if spec.model]
+    if name in encoded:
+        return str(name)
+    if name is None and len(encoded) == 1:
+        return encoded[0]
+    raise JobError(f"--vector: name one of the vectors that have a model: {', '.join(encoded) or 'the job has none'}")
+
+
+def encode_value(spec: VectorSpec, value: str | bytes, role: Any = "query") -> Vectors:
+    """The vector (dim,) float32 of one text or image. Raises RowError, JobError."""
+    modality = "text" if isinstance(value, str) else "image"
+    with shared_encoder(spec) as encoder:
+        if modality not in encoder.modalities:
+            raise JobError(f"this model takes {', '.join(sorted(encoder.modalities))}, not {modality}")
+        encoding = encoder.encode([value], modality, role)
+    if encoding.errors:
+        raise encoding.errors[0]
+    vector: Vectors = encoding.vectors[0]
+    return vector
+
+
+def query_value(text: str | None, image: Path | None) -> str | bytes:
+    """The one value that a command was given. Raises JobError."""
+    if (text is None) == (image is None):
+        raise JobError("give either a text or --image FILE")
+    if image is None:
+        return str(text)
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise JobError(f"--image {image} cannot be read: {error.strerror}") from error
+
+
+def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hybrid: float | None = None) -> list[dict[str, Any]]:
+    """The nearest objects: [{uuid, distance, properties}]; with `hybrid` (0 words, 1 vectors) `score` instead of distance."""
+    job = with_server(job)
+    chosen = vector_name(job, name)
+    collection = WeaviateTarget(job.target).collection()
+    if collection is None:
+        raise JobError(f"target.collection: {job.target.collection!r} is missing on the server; `warpbeam run` makes it")
+    if chosen not in collection.vectors:
+        raise JobError(f"vectors.{chosen}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors)}")
+    vector = encode_value(job.vectors[chosen], value)
+    if collection.vectors[chosen].distance == "cosine":
+        vector = unit(vector[None])[0]
+    return _query(job, collection, collection.vectors[chosen], vector, value, limit, hybrid)
+
+
+def _query(job: Job, collection: Collection, config: VectorConfig, vector: Vectors, value: Any, limit: int, hybrid: float | None) -> list[dict[str, Any]]:
+    from weaviate.classes.query import MetadataQuery
+    from weaviate.exceptions import WeaviateBaseError
+
+    target = None if config.unnamed else config.name
+    try:
+        with _client(job) as client:
+            found = client.collections.use(collection.name)
+            if isinstance(job.target.tenant, str):
+                found = found.with_tenant(job.target.tenant)
+            if hybrid is None:
+                reply = found.query.near_vector(vector.tolist(), target_vector=target, limit=limit, return_metadata=MetadataQuery(distance=True))
+            else:
+                reply = found.query.hybrid(str(value), vector=vector.tolist(), alpha=hybrid, target_vector=target, limit=limit, return_metadata=MetadataQuery(score=True))
+    except WeaviateBaseError as error:
+        raise WorldError(f"Weaviate at {job.target.weaviate.url} did not answer the search: {error}") from error
+    key = "distance" if hybrid is None else "score"
+    return [{"uuid": str(o.uuid), key: getattr(o.metadata, key), "properties": o.properties} for o in reply.objects]
+
+
+def _client(job: Job) -> Any:
+    """weaviate-client, connected. Raises JobError for a secret that is not set."""
+    from urllib.parse import urlsplit
+
+    import weaviate
+    from weaviate.classes.init import Auth
+
+    server = job.target.weaviate
+    url = urlsplit(server.url)
+    host, _, port = grpc_address(server).rpartition(":")
+    secure = url.scheme == "https"
+    return weaviate.connect_to_custom(
+        http_host=str(url.hostname),
+        http_port=url.port or (443 if secure else 80),
+        http_secure=secure,
+        grpc_host=host,
+        grpc_port=int(port),
+        grpc_secure=secure,
+        headers={name: resolve_secret(value) for name, value in server.headers.items()},
+        auth_credentials=Auth.api_key(resolve_secret(server.api_key)) if server.api_key else None,
+    )
+
+
+def tell_results(console: Console, question: str, results: list[dict[str, Any]]) -> None:
+    """The answers as a table: distance first, then the properties, shortened."""
+    table = Table(title=question, title_justify="left", header_style="bold")
+    key = "score" if results and "score" in results[0] else "distance"
+    columns = [c for c in (results[0]["properties"] if results else {}) if not c.startswith("warpbeam_")]
+    for column in (key, *columns):
+        table.add_column(column, overflow="fold")
+    for result in results:
+        table.add_row(f"{result[key]:.3f}", *(_cell(result["properties"].get(c)) for c in columns))
+    console.print(table if results else f"{question}: nothing found")
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str("" if value is None else value).split())
+    return (text if len(text) <= WIDTH else text[: WIDTH - 1] + "…").replace("[", "\\[")
+
+
+def tell_vector(console: Console, vector: Vectors) -> None:
+    """A vector for a person: its length, its norm, its first numbers."""
+    console.print(f"{len(vector)} numbers, length {np.linalg.norm(vector):.4f}: {', '.join(f'{v:.5f}' for v in vector[:8])} …", highlight=False)

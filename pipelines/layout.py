@@ -1,0 +1,177 @@
+"""Which column of the source goes where: decided once, before anything runs, with every fault named."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from pipelines.precomputed import is_multi, vector_type_fault
+from schemas.collection import Collection, Property
+from schemas.columns import is_reserved
+from schemas.job import Job, TenantSpec, VectorSpec
+from schemas.objects import type_fault
+
+
+@dataclass(frozen=True)
+class Precomputed:
+    """A vector that comes from a column; `dim` is None until a sample has told it."""
+
+    column: str
+    dim: int | None
+    multi: bool
+    zero_allowed: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The source's columns by purpose; `read` follows it."""
+
+    key: str
+    key_is_uuid: bool
+    namespace: str
+    tenant: str | None = None
+    properties: dict[str, tuple[str, Property]] = field(default_factory=dict)  # property -> (column, type)
+    media: dict[str, str] = field(default_factory=dict)  # property -> column of URIs to fetch
+    unstored: frozenset[str] = frozenset()  # properties that leave the batch once encoded
+    vectors: dict[str, Precomputed] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read, each once."""
+        used = [self.key, self.tenant, *(c for c, _ in self.properties.values()), *(v.column for v in self.vectors.values())]
+        return list(dict.fromkeys(c for c in used if c))
+
+    @property
+    def id_columns(self) -> list[str]:
+        """The columns that the ids need."""
+        return [c for c in (self.key, self.tenant) if c]
+
+    @property
+    def stored(self) -> list[Property]:
+        """The properties that are written."""
+        return [p for name, (_, p) in self.properties.items() if name not in self.unstored]
+
+
+def layout_of(schema: pa.Schema, job: Job, collection: Collection) -> tuple[Layout, list[str]]:
+    """The layout of a source with `schema` for `collection`, and the sentences that say what does not fit."""
+    source, tenant = job.source, job.target.tenant
+    layout = Layout(
+        key=source.key_column,
+        key_is_uuid=source.uuid is not None,
+        namespace=source.namespace,
+        tenant=tenant.column if isinstance(tenant, TenantSpec) else None,
+        properties=dict(_properties(schema, job, collection)),
+        media={name: name for name, media in job.media.items() if media.fetch},
+        unstored=frozenset(name for name, media in job.media.items() if not media.store and not _keeps_uri(name, job, collection)),
+        vectors={name: _precomputed(name, spec, schema, collection) for name, spec in job.vectors.items() if spec.column},
+    )
+    return layout, list(_faults(schema, job, collection, layout))
+
+
+def _keeps_uri(name: str, job: Job, collection: Collection) -> bool:
+    """Whether a media property that is not stored still keeps its URI, as a text."""
+    return bool(job.media[name].fetch) and name in collection.properties and collection.properties[name].scalar == "text"
+
+
+def _mapping(schema: pa.Schema, job: Job, collection: Collection) -> dict[str, str]:
+    """property -> column: the job's own, or every column under its own name, those with another purpose left out."""
+    if job.source.properties is not None:
+        return job.source.properties
+    tenant = job.target.tenant
+    purposes = {job.source.key_column, tenant.column if isinstance(tenant, TenantSpec) else None}
+    vectors = {v.column for v in job.vectors.values()}
+    return {c: c for c in schema.names if c not in vectors and (c not in purposes or c in collection.properties)}
+
+
+def _properties(schema: pa.Schema, job: Job, collection: Collection) -> Iterator[tuple[str, tuple[str, Property]]]:
+    for name, column in _mapping(schema, job, collection).items():
+        if name in job.media:
+            media = job.media[name]
+            yield name, (column, Property(name, "text" if media.fetch else "blob"))
+        elif name in collection.properties:
+            yield name, (column, collection.properties[name])
+
+
+def _precomputed(name: str, spec: VectorSpec, schema: pa.Schema, collection: Collection) -> Precomputed:
+    config = collection.vectors.get(name)
+    column = spec.column or ""
+    found = schema.field(column).type if column in schema.names else pa.null()
+    dim = spec.dimensions or (found.list_size if pa.types.is_fixed_size_list(found) else None)
+    multi = config.multi if config else is_multi(found)
+    return Precomputed(column, dim, multi, zero_allowed=config is not None and config.distance != "cosine")
+
+
+def _faults(schema: pa.Schema, job: Job, collection: Collection, layout: Layout) -> Iterator[str]:
+    yield from _column_faults(schema, job, layout)
+    yield from _property_faults(schema, job, collection)
+    for name, spec in job.vectors.items():
+        yield from _vector_faults(name, spec, schema, collection, layout)
+    if job.chunk:
+        yield from _chunk_faults(job, collection, layout)
+
+
+def _column_faults(schema: pa.Schema, job: Job, layout: Layout) -> Iterator[str]:
+    have = f"the source has {', '.join(schema.names)}"
+    wanted = {f"source.{'uuid' if layout.key_is_uuid else 'key'}": layout.key, "target.tenant.column": layout.tenant}
+    wanted |= {f"source.properties.{p}": c for p, c in (job.source.properties or {}).items()}
+    wanted |= {f"vectors.{n}.column": v.column for n, v in layout.vectors.items()}
+    for where, column in wanted.items():
+        if column and column not in schema.names:
+            yield f"{where}: there is no column {column!r}; {have}"
+    if layout.key in schema.names and not layout.key_is_uuid and not _names_a_row(schema.field(layout.key).type):
+        yield f"source.key: column {layout.key!r} has the type {schema.field(layout.key).type}; a key is a string or a whole number"
+
+
+def _names_a_row(t: pa.DataType) -> bool:
+    t = t.value_type if pa.types.is_dictionary(t) else t
+    return bool(pa.types.is_integer(t) or pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_string_view(t))
+
+
+def _property_faults(schema: pa.Schema, job: Job, collection: Collection) -> Iterator[str]:
+    known = ", ".join(collection.properties) or "none"
+    for name, column in _mapping(schema, job, collection).items():
+        stored = name not in job.media or job.media[name].store
+        if is_reserved(column):
+            yield f"column {column!r}: names that start with @ are Warpbeam's own; rename the column"
+        elif stored and name not in collection.properties:
+            yield f"column {column!r} has no property {name!r} in collection {collection.name}, which has {known}; add it there, or list the wanted columns in source.properties"
+        elif column in schema.names and name in collection.properties and not (name in job.media and job.media[name].fetch):
+            if fault := type_fault(column, schema.field(column).type, collection.properties[name]):
+                yield fault
+    for name, media in job.media.items():
+        if media.store and name in collection.properties and collection.properties[name].scalar != "blob":
+            yield f"media.{name}.store: property {name!r} is {collection.properties[name].data_type}; bytes are stored in a blob"
+
+
+def _vector_faults(name: str, spec: VectorSpec, schema: pa.Schema, collection: Collection, layout: Layout) -> Iterator[str]:
+    config = collection.vectors.get(name)
+    if config is None:
+        yield f"vectors.{name}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors) or 'none'}"
+        return
+    if spec.column and spec.column in schema.names:
+        if fault := vector_type_fault(spec.column, schema.field(spec.column).type, config.multi):
+            yield f"vectors.{name}: {fault}"
+        if config.multi and layout.vectors[name].dim is None and spec.dimensions is None and not is_multi(schema.field(spec.column).type):
+            yield f"vectors.{name}: a multi-vector in bytes needs `dimensions`, the length of one vector"
+        return
+    if spec.model and not spec.fields:
+        yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (made by {config.module!r}, this vector has none of its own that Warpbeam reads)"
+    for kind, fields in (("text_fields", spec.text_fields), ("image_fields", spec.image_fields)):
+        for wanted in fields:
+            if wanted not in layout.properties:
+                yield f"vectors.{name}.{kind}: {wanted!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"
+            elif kind == "image_fields" and layout.properties[wanted][1].scalar not in ("blob", "text"):
+                yield f"vectors.{name}.image_fields: property {wanted!r} is {layout.properties[wanted][1].data_type}; images are blobs"
+            elif kind == "image_fields" and layout.properties[wanted][1].scalar == "text" and wanted not in layout.media:
+                yield f"vectors.{name}.image_fields: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
+
+
+def _chunk_faults(job: Job, collection: Collection, layout: Layout) -> Iterator[str]:
+    chunk = job.chunk
+    assert chunk is not None
+    wanted = {"property": (chunk.property, "text"), "number": (chunk.number, "int"), "parent": (chunk.parent, "text")}
+    for key, (name, data_type) in wanted.items():
+        if name and (name not in collection.properties or collection.properties[name].data_type != data_type):
+            yield f"chunk.{key}: collection {collection.name} needs a property {name!r} of type {data_type}"
+    if chunk.property not in layout.properties:
+        yield f"chunk.property: {chunk.property!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"

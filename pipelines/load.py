@@ -1,0 +1,96 @@
+"""The stages in order; the only file that knows them all.
+
+Objects are read, chunked, vectorized and written. Beside them runs the narrow branch of bare ids, which finds rows
+that occur twice, and the rejected rows of every stage come together in one place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+import pipelines.coders  # noqa: F401  (registers the coder of what travels)
+from pipelines.chunk import ChunkObjects
+from pipelines.failures import NOTES_TAG, REJECTED_TAG, StoreRejected
+from pipelines.ids import FindDuplicates, merge_losers
+from pipelines.layout import Layout
+from pipelines.media import FetchMedia
+from pipelines.read import ReadObjects
+from pipelines.sources import Shard, Source
+from pipelines.targets import Target
+from pipelines.vectorize import VectorizeObjects
+from pipelines.write import WriteObjects
+from schemas.job import Job
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job that was found to be right, and what was found out about it."""
+
+    job: Job
+    source: Source
+    target: Target
+    layout: Layout
+    shards: Sequence[Shard]
+    failures: str  # the folder of this run's rejected rows
+    notes: str  # the folder of what else is to be said about rows
+    reshuffle: bool = False  # too few shards for the workers: batches are spread after they are read
+    zero_allowed: frozenset[str] = frozenset()  # vectors for which all zeros is a value: every distance but cosine
+    unique_keys: bool = False  # the source's own keys cannot repeat (paths)
+
+
+def build(root: Any, plan: Plan) -> None:
+    """Append a whole load to the pipeline `root`."""
+    job, layout = plan.job, plan.layout
+    shards = root | "Shards" >> beam.Create(list(plan.shards)).with_output_types(Shard) | "SpreadShards" >> beam.Reshuffle()
+    losers, notes = _duplicates(shards, plan)
+    objects, rejected = _split(shards | "ReadObjects" >> ReadObjects(plan.source, layout, losers), "objects")
+    if plan.reshuffle:
+        objects = objects | "SpreadBatches" >> beam.Reshuffle()
+    if job.chunk:
+        objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
+    if layout.media:
+        media = {name: job.media[name].fetch for name in layout.media}
+        objects, more = _split(objects | "FetchMedia" >> FetchMedia(media, job.source.storage_options), "objects")
+        rejected += more
+    vectorized = objects | "VectorizeObjects" >> VectorizeObjects(job.vectors, job.chunk and job.chunk.property, layout.unstored, plan.zero_allowed)
+    written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)
+    rejected += [vectorized[REJECTED_TAG], written[REJECTED_TAG]]
+    _store("Rejected", rejected, plan.failures, "rows/failed")
+    _store("Notes", [*notes, vectorized[NOTES_TAG]], plan.notes, "rows/noted")
+
+
+def _duplicates(shards: Any, plan: Plan) -> tuple[Any, list[Any]]:
+    """The rows to leave out, as a side input, and the notes that name them."""
+    if plan.unique_keys:
+        return {}, []
+    found = shards | "FindDuplicates" >> FindDuplicates(plan.source, plan.layout)
+    merged = found.losers | "Merge" >> beam.CombineGlobally(_MergeLosers())
+    return beam.pvalue.AsSingleton(merged), [found[NOTES_TAG]]
+
+
+class _MergeLosers(beam.CombineFn):  # type: ignore[misc]
+    """(shard, row numbers) to {shard: row numbers}."""
+
+    def create_accumulator(self) -> dict[str, bytes]:
+        return {}
+
+    def add_input(self, accumulator: dict[str, bytes], element: tuple[str, bytes]) -> dict[str, bytes]:
+        return merge_losers([*accumulator.items(), element])
+
+    def merge_accumulators(self, accumulators: Any) -> dict[str, bytes]:
+        return merge_losers(item for accumulator in accumulators for item in accumulator.items())
+
+    def extract_output(self, accumulator: dict[str, bytes]) -> dict[str, bytes]:
+        return accumulator
+
+
+def _split(outputs: Any, main: str) -> tuple[Any, list[Any]]:
+    return outputs[main], [outputs[REJECTED_TAG]]
+
+
+def _store(label: str, batches: list[Any], folder: str, counter: str) -> None:
+    merged = tuple(batches) | f"{label}All" >> beam.Flatten().with_output_types(pa.RecordBatch)
+    _ = merged | f"Store{label}" >> StoreRejected(folder, counter)

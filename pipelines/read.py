@@ -1,0 +1,101 @@
+"""Read: rows of the source become objects: columns renamed, coerced as Weaviate does, with their ids."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipelines.failures import REJECTED_TAG, rejected_output
+from pipelines.identity import add_reasons, ids
+from pipelines.layout import Layout
+from pipelines.metrics import count, phase
+from pipelines.precomputed import as_multi_vectors, as_vectors
+from pipelines.sources import Shard, ShardError, Source
+from schemas.columns import ROW, SHARD, VECTOR, Rejection, reject, without
+from schemas.objects import Reasons, coerce
+
+T = TypeVar("T")
+BROKEN_ROWS = 10_000  # rejections a batch, where the rest of a shard cannot be read
+
+
+def read_objects(raw: pa.RecordBatch, layout: Layout, shard: str) -> tuple[pa.RecordBatch, list[Rejection]]:
+    """Objects from a batch of source rows (its columns and `@row`), and the rows that cannot be objects, with the reasons."""
+    reasons: Reasons = {}
+    columns: dict[str, pa.Array] = dict(ids(raw, layout, reasons))
+    columns[SHARD] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(raw.num_rows, np.int32)), pa.array([shard]))
+    columns[ROW] = raw.column(ROW)
+    for name, (column, prop) in layout.properties.items():
+        columns[name], bad = coerce(raw.column(column), prop)
+        add_reasons(reasons, bad)
+    for name, vector in layout.vectors.items():
+        convert = as_multi_vectors if vector.multi else as_vectors
+        extra = () if vector.multi else (vector.zero_allowed,)
+        columns[VECTOR + name], bad = convert(raw.column(vector.column), vector.dim or 1, *extra)
+        add_reasons(reasons, {i: (code, f"column {vector.column!r}: {message}") for i, (code, message) in bad.items()})
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    return without(batch, reasons), reject(batch, reasons, "read")
+
+
+def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """The items of `make()`, the next one being made in another thread while this one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        items = make()
+        waiting = reader.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = reader.submit(next, items, None)
+            yield item
+
+
+class ReadObjects(beam.PTransform):  # type: ignore[misc]
+    """Shards to objects; rows that occur twice (`losers`: shard -> row numbers) are left out and counted."""
+
+    def __init__(self, source: Source, layout: Layout, losers: Any) -> None:
+        """Keep what workers need; nothing is opened."""
+        super().__init__()
+        self.source, self.layout, self.losers = source, layout, losers
+
+    def expand(self, shards: beam.PCollection[Shard]) -> Any:
+        """Objects as the main output, rejected rows beside it."""
+        do = beam.ParDo(_Read(self.source, self.layout), self.losers).with_output_types(pa.RecordBatch)
+        return shards | "Read" >> do.with_outputs(REJECTED_TAG, main="objects")
+
+
+class _Read(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, source: Source, layout: Layout) -> None:
+        self.source, self.layout = source, layout
+
+    def process(self, shard: Shard, losers: dict[str, bytes]) -> Iterator[Any]:
+        lost = np.frombuffer(losers.get(shard.name, b""), np.int64)
+        done = 0
+        try:
+            for item in prefetched(lambda: self.source.read(shard, self.layout.columns)):
+                done += 1 if isinstance(item, Rejection) else item.num_rows
+                yield from self._objects(item, shard, lost)
+        except ShardError as error:
+            yield from _broken(shard, done, error)
+
+    def _objects(self, item: pa.RecordBatch | Rejection, shard: Shard, lost: Any) -> Iterator[Any]:
+        if isinstance(item, Rejection):
+            count("rows/read")
+            yield from rejected_output([item])
+            return
+        count("rows/read", item.num_rows)
+        keep = ~np.isin(item.column(ROW).to_numpy(), lost)
+        count("rows/duplicate", int((~keep).sum()))
+        with phase("read"):
+            batch, rejections = read_objects(item if keep.all() else item.filter(pa.array(keep)), self.layout, shard.name)
+        if batch.num_rows:
+            yield batch
+        yield from rejected_output(rejections)
+
+
+def _broken(shard: Shard, done: int, error: ShardError) -> Iterator[Any]:
+    """Every row of `shard` after the first `done` is rejected: nothing is lost without a word."""
+    total = max(done + 1, min(shard.rows or 0, shard.limit or 2**62))
+    for start in range(done, total, BROKEN_ROWS):
+        rows = range(start, min(start + BROKEN_ROWS, total))
+        count("rows/read", len(rows))
+        yield from rejected_output([Rejection(None, None, "read", "unreadable", str(error), shard.name, row) for row in rows])

@@ -1,0 +1,35 @@
+"""The targets: a registry of one so far, and the contract that a target keeps."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from schemas.collection import Collection
+from schemas.objects import Reasons
+
+TARGETS = {"weaviate": "pipelines.targets.weaviate:WeaviateTarget"}
+
+
+class Target(Protocol):
+    """Takes objects; made on the launcher, opened on workers (pickled, so it holds no connection)."""
+
+    def collection(self) -> Collection | None:
+        """The collection as the target has it, or None if it is missing. Raises WorldError, JobError (a refused key)."""
+        ...
+
+    def create(self, definition: dict[str, Any]) -> Collection:
+        """Make the collection, and read back what came of it. Raises JobError with the target's own words."""
+        ...
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Send objects; returns before they are acknowledged. Raises WorldError after the retries."""
+        ...
+
+    def results(self, wait: bool) -> Sequence[tuple[pa.RecordBatch, Reasons]]:
+        """The batches acknowledged since the last call, each with the rows that were refused; all of them if `wait`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

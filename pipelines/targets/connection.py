@@ -1,0 +1,189 @@
+"""A connection to one Weaviate: REST for the schema, gRPC for objects, both with timeouts and retries that end."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+import httpx
+
+from schemas.errors import JobError, WorldError
+from schemas.job import WeaviateSpec
+
+T = TypeVar("T")
+CLOUD = (".weaviate.network", ".weaviate.cloud", ".weaviate.io")
+MESSAGE_BYTES = 104_858_000  # what a server takes unless its /v1/meta says otherwise
+AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"})
+LOCKED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+SECRETS = Path("/run/secrets")
+
+
+def resolve_secret(reference: str) -> str:
+    """What `${NAME}` stands for: the environment variable, else the mounted file /run/secrets/NAME. Raises JobError."""
+    name = reference[2:-1]
+    if name in os.environ:
+        return os.environ[name]
+    if (SECRETS / name).is_file():
+        return (SECRETS / name).read_text().strip()
+    raise JobError(f"the environment variable {name} is not set here, and there is no file {SECRETS / name}; the job refers to it")
+
+
+def grpc_address(spec: WeaviateSpec) -> str:
+    """host:port of gRPC: the job's, else the usual one for the URL."""
+    if spec.grpc:
+        return spec.grpc
+    url = urlsplit(spec.url)
+    if str(url.hostname).endswith(CLOUD):
+        return f"grpc-{url.hostname}:443"
+    return f"{url.hostname}:50051"
+
+
+def waits(limit_s: float, first_s: float = 0.25, most_s: float = 20.0) -> Iterator[float]:
+    """Growing pauses with jitter whose sum stays below `limit_s`."""
+    spent, pause = 0.0, first_s
+    while spent < limit_s:
+        wait = min(pause * random.uniform(0.5, 1.5), limit_s - spent)
+        yield wait
+        spent += wait
+        pause = min(pause * 2, most_s)
+
+
+class Connection:
+    """One server; opened at first use, never pickled open."""
+
+    def __init__(self, spec: WeaviateSpec, timeout_s: float, retry_s: float) -> None:
+        """Keep the addresses; secrets stay references until a request needs them."""
+        self.spec, self.timeout_s, self.retry_s = spec, timeout_s, retry_s
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Only the addresses travel."""
+        return {"spec": self.spec, "timeout_s": self.timeout_s, "retry_s": self.retry_s}
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers of every request, secrets resolved. Raises JobError."""
+        headers = {name: resolve_secret(value) for name, value in self.spec.headers.items()}
+        if self.spec.api_key:
+            headers["authorization"] = f"Bearer {resolve_secret(self.spec.api_key)}"
+        return headers
+
+    @cached_property
+    def rest(self) -> httpx.Client:
+        """The REST client."""
+        return httpx.Client(base_url=self.spec.url, headers=self.headers, timeout=self.timeout_s)
+
+    @cached_property
+    def channel(self) -> grpc.Channel:
+        """The gRPC channel; TLS where the URL is https."""
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.keepalive_time_ms", 30_000)]
+        address = grpc_address(self.spec)
+        if self.spec.url.startswith("https"):
+            return grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
+        return grpc.insecure_channel(address, options)
+
+    @cached_property
+    def stub(self) -> Any:
+        """Weaviate's gRPC service."""
+        from weaviate.proto.v1 import weaviate_pb2_grpc
+
+        return weaviate_pb2_grpc.WeaviateStub(self.channel)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The headers as gRPC wants them."""
+        return tuple((name.lower(), value) for name, value in self.headers.items())
+
+    def get(self, path: str, missing_ok: bool = False) -> Any:
+        """The JSON at `path`, or None where it is missing and may be. Raises WorldError, JobError (a refused key)."""
+        response = self._retried(lambda: self.rest.get(path), path)
+        if response.status_code == 404 and missing_ok:
+            return None
+        return self._checked(response, path).json()
+
+    def post(self, path: str, body: Any) -> Any:
+        """The answer to `body` at `path`. Raises JobError with the server's words where it refuses, WorldError where it fails."""
+        return self._checked(self._retried(lambda: self.rest.post(path, json=body), path), path).json()
+
+    def _retried(self, send: Callable[[], httpx.Response], path: str) -> httpx.Response:
+        pauses = waits(min(self.retry_s, 30))
+        while True:
+            try:
+                response = send()
+                if response.status_code not in (429, 502, 503, 504):
+                    return response
+                problem = f"status {response.status_code}: {words(response)}"
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+            pause = next(pauses, None)
+            if pause is None:
+                raise WorldError(f"Weaviate at {self.spec.url}{path} does not answer: {problem}")
+            time.sleep(pause)
+
+    def _checked(self, response: httpx.Response, path: str) -> httpx.Response:
+        if response.status_code in (401, 403):
+            hint = "set target.weaviate.api_key to ${NAME} of an environment variable" if not self.spec.api_key else "look at the key"
+            raise JobError(f"Weaviate at {self.spec.url} refuses this login ({response.status_code}: {words(response)}); {hint}")
+        if 400 <= response.status_code < 500:
+            raise JobError(f"Weaviate refuses {path}: {words(response)}")
+        if response.status_code >= 500:
+            raise WorldError(f"Weaviate failed at {path} with status {response.status_code}: {words(response)}")
+        return response
+
+    def call(self, method: str, request: Any) -> Any:
+        """The reply of a gRPC `method`. Raises WorldError after the retries, or at once where trying again is no use."""
+        pauses = waits(self.retry_s)
+        while True:
+            try:
+                return getattr(self.stub, method)(request, timeout=self.timeout_s, metadata=self.metadata)
+            except grpc.RpcError as error:
+                pause = next(pauses, None) if is_away(error) else None
+                if pause is None:
+                    raise WorldError(f"Weaviate's gRPC at {grpc_address(self.spec)} failed: {describe(error)}") from error
+                time.sleep(pause)
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What the server says of itself: version, modules, the largest message."""
+        meta: dict[str, Any] = self.get("/v1/meta")
+        return meta
+
+    @property
+    def message_bytes(self) -> int:
+        """The largest message that the server takes."""
+        return int(self.meta.get("grpcMaxMessageSize") or MESSAGE_BYTES)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("rest", "channel"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        self.__dict__.pop("stub", None)
+
+
+def words(response: httpx.Response) -> str:
+    """The server's own words in an error response."""
+    try:
+        errors = response.json()["error"]
+        return "; ".join(e["message"] for e in errors) if isinstance(errors, list) else str(errors)
+    except (ValueError, KeyError, TypeError):
+        return response.text[:300].strip() or response.reason_phrase
+
+
+def is_away(error: grpc.RpcError) -> bool:
+    """Whether the same call may succeed later: the server is away, overloaded or restarting."""
+    return error.code().name in AWAY and not is_too_large(error)
+
+
+def is_too_large(error: grpc.RpcError) -> bool:
+    """Whether the server refused the message for its size."""
+    return "larger than max" in (error.details() or "")
+
+
+def describe(error: grpc.RpcError) -> str:
+    """The status and the server's own words."""
+    return f"{error.code().name}: {error.details()}"

@@ -1,0 +1,155 @@
+"""What the collection has: objects read back by id, as far as the job does not name them, to be sent again with the rest."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.targets.connection import Connection
+from pipelines.targets.messages import fill, setters, uuid_text
+from schemas.collection import Collection, Property
+
+IDS = 1000  # a request; the server answers at most 10,000
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a stored object the job does not name, and a merge therefore keeps."""
+
+    properties: tuple[Property, ...]
+    references: tuple[tuple[str, str], ...]  # (property, target collection)
+    vectors: tuple[str, ...]
+    unnamed: bool = False  # the class's one unnamed vector
+
+    @property
+    def nothing(self) -> bool:
+        """Whether a merge is the same as a replacement."""
+        return not (self.properties or self.references or self.vectors or self.unnamed)
+
+    @property
+    def names(self) -> list[str]:
+        """In words, for a message."""
+        vectors = [*self.vectors, *(["default"] if self.unnamed else [])]
+        groups = {"properties": [p.name for p in self.properties], "references": [r for r, _ in self.references], "vectors": vectors}
+        return [f"{kind} {', '.join(dict.fromkeys(found))}" for kind, found in groups.items() if found]
+
+
+def kept_by_merge(collection: Collection, properties: Sequence[str], vectors: Sequence[str]) -> Kept:
+    """What `collection` has besides the `properties` and `vectors` that a job names."""
+    rest = [v for name, v in collection.vectors.items() if name not in vectors]
+    return Kept(
+        properties=tuple(p for name, p in collection.properties.items() if name not in properties),
+        references=tuple((name, target) for name, targets in collection.references.items() for target in targets),
+        vectors=tuple(v.name for v in rest if not v.unnamed),
+        unnamed=any(v.unnamed for v in rest),
+    )
+
+
+def read_kept(connection: Connection, collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> dict[str, Any]:
+    """For each of `uuids` that is there, by uuid text, a BatchObject with only what is `kept`. Raises WorldError."""
+    found: dict[str, Any] = {}
+    for start in range(0, len(uuids), IDS):
+        reply = connection.call("Search", _request(collection, kept, uuids[start : start + IDS], tenant))
+        found.update(_partial(result, collection, kept) for result in reply.results)
+    return found
+
+
+def _request(collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> Any:
+    from weaviate.proto.v1 import base_pb2, search_get_pb2
+
+    flat = [p.name for p in kept.properties if p.scalar != "object"]
+    return search_get_pb2.SearchRequest(
+        collection=collection.name,
+        tenant=tenant,
+        limit=len(uuids),  # without it the server answers with 20
+        filters=base_pb2.Filters(
+            operator=base_pb2.Filters.OPERATOR_CONTAINS_ANY,
+            target=base_pb2.FilterTarget(property="_id"),
+            value_text_array=base_pb2.TextArray(values=[uuid_text(u) for u in uuids]),
+        ),
+        properties=search_get_pb2.PropertiesRequest(
+            non_ref_properties=flat,
+            object_properties=[_nested_request(p) for p in kept.properties if p.scalar == "object"],
+            ref_properties=[
+                search_get_pb2.RefPropertiesRequest(reference_property=name, target_collection=target, metadata=search_get_pb2.MetadataRequest(uuid=True))
+                for name, target in kept.references
+            ],
+        ),
+        metadata=search_get_pb2.MetadataRequest(uuid=True, vector=kept.unnamed, vectors=kept.vectors),
+        uses_123_api=True,
+        uses_125_api=True,
+        uses_127_api=True,
+    )
+
+
+def _nested_request(prop: Property) -> Any:
+    from weaviate.proto.v1 import search_get_pb2
+
+    return search_get_pb2.ObjectPropertiesRequest(
+        prop_name=prop.name,
+        primitive_properties=[p.name for p in prop.nested if p.scalar != "object"],
+        object_properties=[_nested_request(p) for p in prop.nested if p.scalar == "object"],
+    )
+
+
+def _partial(result: Any, collection: Collection, kept: Kept) -> tuple[str, Any]:
+    from weaviate.proto.v1 import batch_pb2
+
+    message = batch_pb2.BatchObject()
+    known = {p.name: p for p in kept.properties}
+    values = dict(_values(result.properties.non_ref_props, known))
+    fill(message.properties, setters(kept.properties), values)
+    for reference in result.properties.ref_props:
+        _put_references(message.properties, reference, dict.fromkeys(collection.references[reference.prop_name]))
+    for vector in result.metadata.vectors:
+        message.vectors.add(name=vector.name, vector_bytes=vector.vector_bytes, type=vector.type or 1)
+    if kept.unnamed and result.metadata.vector_bytes:
+        message.vector_bytes = result.metadata.vector_bytes
+    return result.metadata.id, message
+
+
+def _put_references(message: Any, reference: Any, targets: dict[str, None]) -> None:
+    by_target: dict[str, list[str]] = {}
+    for found in reference.properties:
+        by_target.setdefault(found.target_collection or next(iter(targets)), []).append(found.metadata.id)
+    for target, uuids in by_target.items():
+        if len(targets) > 1:
+            message.multi_target_ref_props.add(prop_name=reference.prop_name, uuids=uuids, target_collection=target)
+        else:
+            message.single_target_ref_props.add(prop_name=reference.prop_name, uuids=uuids)
+
+
+def _values(properties: Any, known: dict[str, Property]) -> Iterator[tuple[str, Any]]:
+    """The values of a search result as `coerce` would make them; null and unknown ones left out."""
+    for name, value in properties.fields.items():
+        kind = value.WhichOneof("kind")
+        if name in known and kind not in (None, "null_value"):
+            yield name, _value(getattr(value, kind), kind, known[name])
+
+
+def _value(value: Any, kind: str, prop: Property) -> Any:
+    if kind == "list_value":
+        return _list(value, prop)
+    if kind == "object_value":
+        return dict(_values(value, {p.name: p for p in prop.nested}))
+    if kind == "blob_value":
+        return base64.b64decode(value)
+    if kind == "geo_value":
+        return {"latitude": value.latitude, "longitude": value.longitude}
+    if kind == "phone_value":
+        return {"input": value.input, "defaultCountry": value.default_country or None}
+    return value
+
+
+def _list(value: Any, prop: Property) -> list[Any]:
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        return []
+    inner = getattr(value, kind).values
+    if kind == "object_values":
+        return [dict(_values(v, {p.name: p for p in prop.nested})) for v in inner]
+    if isinstance(inner, bytes):
+        return [v.item() for v in np.frombuffer(inner, "<i8" if kind == "int_values" else "<f8")]
+    return list(inner)

@@ -1,0 +1,207 @@
+"""Weaviate as a target: its schema by REST, objects by gRPC `BatchObjects`, acknowledged rows only."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pyarrow as pa
+
+from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_too_large, waits
+from pipelines.targets.messages import messages, pieces, uuid_text
+from pipelines.targets.stored import kept_by_merge, read_kept
+from pipelines.targets.tenants import Tenants
+from schemas.collection import LEGACY, Collection, parse_collection
+from schemas.columns import TENANT, UUID, properties_of
+from schemas.errors import JobError, WorldError
+from schemas.job import TargetSpec, TenantSpec
+from schemas.objects import Reasons
+
+IN_FLIGHT = 2  # requests on the way while the next batch is made
+PASSING = (  # words of per-object errors that a healthy server takes back: the world is wrong, not the row
+    "read-only",
+    "deadline exceeded",
+    "context canceled",
+    "not enough memory",
+    "connection refused",
+    "connection reset",
+    "leader not found",
+    "shutting down",
+    "too many requests",
+    "timed out",
+)
+
+
+@dataclass
+class _Sent:
+    """A request on the way: its messages, where they stand in the batch, and the reply to come."""
+
+    start: int
+    messages: list[Any]
+    reply: Any
+
+
+@dataclass
+class _Batch:
+    """A batch whose requests are not all acknowledged yet."""
+
+    batch: pa.RecordBatch
+    sent: deque[_Sent] = field(default_factory=deque)
+    reasons: Reasons = field(default_factory=dict)
+
+
+class WeaviateTarget:
+    """One collection of one server. `write` and `results` are for one thread; make one target a writer."""
+
+    def __init__(self, spec: TargetSpec, collection: Collection | None = None) -> None:
+        """Keep addresses; `collection` is needed to write."""
+        self.spec, self._collection = spec, collection
+        self.connection = Connection(spec.weaviate, spec.timeout_s, spec.retry_s)
+        self.tenants = Tenants(self.connection, spec)
+        self._waiting: deque[_Batch] = deque()
+
+    def collection(self) -> Collection | None:
+        """The collection as the server has it, or None. Raises JobError (a refused key), WorldError."""
+        definition = self.connection.get(f"/v1/schema/{self.spec.collection}", missing_ok=True)
+        return parse_collection(definition) if definition else None
+
+    def create(self, definition: dict[str, Any]) -> Collection:
+        """Make the collection from Weaviate's own JSON, and read back what the server made of it."""
+        self.connection.post("/v1/schema", definition)
+        made = self.collection()
+        if made is None:
+            raise WorldError(f"Weaviate accepted collection {self.spec.collection!r} and then did not have it")
+        return made
+
+    def count(self) -> int:
+        """How many objects the collection has, all tenants together."""
+        from weaviate.proto.v1 import aggregate_pb2
+
+        names: list[str] = self.tenants.awake(self.tenants.status()) if self._needed.multi_tenant else [""]
+        requests = [aggregate_pb2.AggregateRequest(collection=self._needed.name, tenant=t, objects_count=True) for t in names]
+        return sum(int(self.connection.call("Aggregate", request).single_result.objects_count) for request in requests)
+
+    def stored_dims(self, tenant: str = "") -> dict[str, int]:
+        """The length of each vector of the first object that is there; a multi-vector's is that of one of its vectors."""
+        found = self.connection.get(f"/v1/objects?class={self.spec.collection}&limit=1&include=vector" + (f"&tenant={tenant}" if tenant else ""))
+        first = next(iter(found.get("objects") or []), {})
+        vectors = dict(first.get("vectors") or {}) | ({LEGACY: first["vector"]} if first.get("vector") else {})
+        return {name: len(v[0]) if isinstance(v[0], list) else len(v) for name, v in vectors.items() if v}
+
+    @property
+    def _needed(self) -> Collection:
+        if self._collection is None:
+            raise JobError(f"collection {self.spec.collection!r} is missing")
+        return self._collection
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Send `batch`; at most two requests are on the way when this returns. Raises WorldError after the retries."""
+        waiting = _Batch(batch)
+        self._waiting.append(waiting)
+        made = self._messages(batch)
+        limit = min(int(self.connection.message_bytes * 0.95), self.connection.message_bytes - 4096)
+        for start, group in pieces(made):
+            if len(group) == 1 and group[0].ByteSize() > limit:
+                size = group[0].ByteSize()
+                waiting.reasons[start] = ("object_too_large", f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}")
+                continue
+            while sum(len(w.sent) for w in self._waiting) >= IN_FLIGHT:
+                self._settle_oldest()
+            waiting.sent.append(_Sent(start, group, self._send(group)))
+
+    def results(self, wait: bool) -> Sequence[tuple[pa.RecordBatch, Reasons]]:
+        """The batches whose requests are all acknowledged, with the refused rows; all that were written if `wait`."""
+        while wait and any(w.sent for w in self._waiting):
+            self._settle_oldest()
+        done = []
+        while self._waiting and not self._waiting[0].sent:
+            finished = self._waiting.popleft()
+            done.append((finished.batch, finished.reasons))
+        return done
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._waiting.clear()
+        self.connection.close()
+
+    def _messages(self, batch: pa.RecordBatch) -> list[Any]:
+        collection, tenant = self._needed, self.spec.tenant
+        fixed = tenant if isinstance(tenant, str) else ""
+        if isinstance(tenant, TenantSpec):
+            self.tenants.ensure(batch.column(TENANT).unique().to_pylist())
+        properties = [collection.properties[name] for name in properties_of(batch.schema) if name in collection.properties]
+        made = messages(batch, collection.name, properties, collection.vectors, fixed)
+        if self.spec.write == "merge":
+            self._merge(made, batch, fixed)
+        return made
+
+    def _merge(self, made: list[Any], batch: pa.RecordBatch, tenant: str) -> None:
+        """Add to each message what the stored object has and the job does not name."""
+        vectors = [name for name in self._needed.vectors if f"@vector/{name}" in batch.schema.names]
+        kept = kept_by_merge(self._needed, properties_of(batch.schema), vectors)
+        if kept.nothing:
+            return
+        uuids = batch.column(UUID).to_pylist()
+        tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [tenant] * len(uuids)
+        for name in dict.fromkeys(tenants):
+            found = read_kept(self.connection, self._needed, kept, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name)
+            for message, uuid, own in zip(made, uuids, tenants, strict=True):
+                if own == name and uuid_text(uuid) in found:
+                    message.MergeFrom(found[uuid_text(uuid)])
+
+    def _request(self, group: list[Any]) -> Any:
+        from weaviate.proto.v1 import base_pb2, batch_pb2
+
+        level = getattr(base_pb2, f"CONSISTENCY_LEVEL_{self.spec.consistency_level}")
+        return batch_pb2.BatchObjectsRequest(objects=group, consistency_level=level)
+
+    def _send(self, group: list[Any]) -> Any:
+        """A future of the reply."""
+        return self.connection.stub.BatchObjects.future(self._request(group), timeout=self.spec.timeout_s, metadata=self.connection.metadata)
+
+    def _settle_oldest(self) -> None:
+        waiting = next(w for w in self._waiting if w.sent)
+        sent = waiting.sent.popleft()
+        for position, reason in self._delivered(sent.messages, sent.reply).items():
+            waiting.reasons[sent.start + position] = reason
+
+    def _delivered(self, group: list[Any], reply: Any) -> Reasons:
+        """Wait for the reply and try again what may pass; the refused messages by position. Raises WorldError."""
+        pauses = waits(self.spec.retry_s)
+        positions = list(range(len(group)))
+        refused: Reasons = {}
+        while True:
+            try:
+                errors = {e.index: e.error for e in reply.result().errors}
+                problem = next((e for e in errors.values() if _may_pass(e)), "")
+            except grpc.RpcError as error:
+                if error.code().name in LOCKED:
+                    raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} refuses to write: {describe(error)}") from error
+                if not is_away(error):
+                    return refused | {positions[i]: r for i, r in self._halved([group[p] for p in positions], error).items()}
+                errors, problem = dict.fromkeys(range(len(positions)), ""), describe(error)
+            refused |= {positions[i]: ("refused", e) for i, e in errors.items() if e and not _may_pass(e)}
+            positions = [positions[i] for i, e in errors.items() if not e or _may_pass(e)]
+            if not positions:
+                return refused
+            pause = next(pauses, None)
+            if pause is None:
+                raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} did not take {len(positions)} objects within {self.spec.retry_s} s: {problem}")
+            time.sleep(pause)
+            reply = self._send([group[p] for p in positions])
+
+    def _halved(self, group: list[Any], error: grpc.RpcError) -> Reasons:
+        """A request that is refused as a whole is halved until the message at fault is alone."""
+        if len(group) == 1:
+            code = "object_too_large" if is_too_large(error) else "refused"
+            return {0: (code, describe(error))}
+        half = len(group) // 2
+        first = self._delivered(group[:half], self._send(group[:half]))
+        second = self._delivered(group[half:], self._send(group[half:]))
+        return first | {half + i: reason for i, reason in second.items()}
+
+
+def _may_pass(error: str) -> bool:
+    return any(words in error for words in PASSING)

@@ -1,0 +1,204 @@
+"""Vectorize, the heart: per named vector compose, encode, combine, in columns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from encoders.base import Encoder, Encoding, Progress
+from encoders.sharing import shared_encoder
+from pipelines.combine import combine
+from pipelines.compose import MEDIA, Parts, compose
+from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
+from pipelines.metrics import count, phase, tick
+from pipelines.precomputed import fixed, value_faults
+from schemas.columns import CHUNK, VECTOR, Rejection, bounded, concat, reject, set_column, without
+from schemas.errors import RowError
+from schemas.job import VectorSpec
+from schemas.objects import Reasons
+
+WINDOW_ROWS = 4096  # objects sorted by length together: small windows pad badly
+WINDOW_BYTES = 48 << 20
+
+
+@dataclass
+class Outcome:
+    """What `vectorize_objects` gives for one vector."""
+
+    column: pa.Array  # fixed_size_list<float32>[dim], null where an object has no such vector
+    reasons: Reasons = field(default_factory=dict)
+    truncated: list[int] = field(default_factory=list)  # rows of which the model saw only the beginning
+    tokens: int = 0
+    padded: int = 0
+
+
+def vectorize_objects(
+    batch: pa.RecordBatch, spec: VectorSpec, encoder: Encoder, chunked: str | None = None, zero_allowed: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """The vector that `spec` describes for each row of `batch`; rows that cannot have it are in `reasons`."""
+    parts = compose(batch, spec, chunked)
+    encodings = [encoder.encode(p.values, p.modality, progress=progress) for p in parts]
+    vectors, owner, weights = _stacked(parts, encodings, encoder.dim)
+    combined, present = combine(vectors, owner, weights, batch.num_rows)
+    reasons: Reasons = {}
+    for part, encoding in zip(parts, encodings, strict=True):
+        for i, error in encoding.errors.items():
+            reasons.setdefault(int(part.owner[i]), (error.code, error.reason))
+    rows = np.flatnonzero(present)
+    for i, reason in value_faults(combined[rows], zero_allowed).items():
+        reasons.setdefault(int(rows[i]), reason)
+    truncated = [int(p.owner[i]) for p, e in zip(parts, encodings, strict=True) for i in e.truncated]
+    totals = sum(e.tokens for e in encodings), sum(e.padded for e in encodings)
+    valid = present & ~np.isin(np.arange(batch.num_rows), list(reasons))
+    return Outcome(fixed(np.where(valid[:, None], combined, 0), valid), reasons, sorted(set(truncated)), *totals)
+
+
+def _stacked(parts: list[Parts], encodings: list[Encoding], dim: int) -> tuple[Any, Any, Any]:
+    """The parts of all modalities below one another: vectors (m, dim), owners (m,), weights (m,)."""
+    if not parts:
+        return np.zeros((0, dim), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return (
+        np.concatenate([e.vectors for e in encodings]),
+        np.concatenate([p.owner for p in parts]),
+        np.concatenate([p.weights for p in parts]),
+    )
+
+
+def encode_or_halve(batch: pa.RecordBatch, run: Any) -> Iterator[tuple[pa.RecordBatch, Outcome | RowError]]:
+    """`run(batch)`, and where it raises for a reason that may lie in one row, each half, until that row is alone."""
+    try:
+        yield batch, run(batch)
+    except (ValueError, IndexError, TypeError, RuntimeError) as error:
+        if batch.num_rows == 1:
+            yield batch, RowError("cannot_encode", f"{type(error).__name__}: {error}")
+            return
+        half = batch.num_rows // 2
+        yield from encode_or_halve(batch.slice(0, half), run)
+        yield from encode_or_halve(batch.slice(half), run)
+
+
+class VectorizeObjects(beam.PTransform):  # type: ignore[misc]
+    """Objects to objects with their vectors; precomputed ones are there already."""
+
+    def __init__(self, vectors: Mapping[str, VectorSpec], chunked: str | None = None, drop: frozenset[str] = frozenset(), zero_allowed: frozenset[str] = frozenset()) -> None:
+        """`vectors` by name; `chunked`: the property that chunks replace; `drop`: properties that are encoded but not stored."""
+        super().__init__()
+        self.vectors, self.chunked, self.drop, self.zero_allowed = dict(vectors), chunked, drop, zero_allowed
+
+    def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
+        """Objects as the main output; rejected rows and notes beside it."""
+        do = beam.ParDo(_Vectorize(self.vectors, self.chunked, self.drop, self.zero_allowed)).with_output_types(pa.RecordBatch)
+        return objects | "Vectorize" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, main="objects")
+
+
+class _Vectorize(beam.DoFn):  # type: ignore[misc]
+    """Coalesces batches into windows within the bundle, since sorting by length needs many rows."""
+
+    def __init__(self, vectors: dict[str, VectorSpec], chunked: str | None, drop: frozenset[str], zero_allowed: frozenset[str]) -> None:
+        self.vectors, self.chunked, self.drop, self.zero_allowed = vectors, chunked, drop, zero_allowed
+        self.window: list[pa.RecordBatch] = []
+
+    def setup(self) -> None:
+        for spec in self.encoded.values():
+            with shared_encoder(spec) as encoder, phase("load_model"):
+                _ = encoder.dim  # the model is loaded before the first row is read
+
+    @property
+    def encoded(self) -> dict[str, VectorSpec]:
+        return {name: spec for name, spec in self.vectors.items() if spec.model}
+
+    def start_bundle(self) -> None:
+        self.window = []
+
+    def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        if not self.encoded:
+            yield from self._finished(batch)
+            return
+        self.window.append(batch)
+        if sum(b.num_rows for b in self.window) >= WINDOW_ROWS or sum(b.nbytes for b in self.window) >= WINDOW_BYTES:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        from apache_beam.transforms.window import GlobalWindows
+
+        for output in self._flush():
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+            else:
+                yield GlobalWindows.windowed_value(output)
+
+    def _flush(self) -> Iterator[Any]:
+        window, self.window = self.window, []
+        if window:
+            yield from self._vectorized(concat(window))
+
+    def _vectorized(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        for name, spec in self.encoded.items():
+            batch, rejections, notes = self._one(batch, name, spec)
+            yield from rejected_output(rejections)
+            yield from rejected_output(notes, NOTES_TAG)
+        yield from self._finished(batch)
+
+    def _one(self, batch: pa.RecordBatch, name: str, spec: VectorSpec) -> tuple[pa.RecordBatch, list[Rejection], list[Rejection]]:
+        """`batch` with the vector `name`, the rows that cannot have it, and notes on the others."""
+        kept: list[pa.RecordBatch] = []
+        rejections: list[Rejection] = []
+        notes: list[Rejection] = []
+        with shared_encoder(spec) as encoder, phase(f"encode/{name}"):
+
+            def run(rows: pa.RecordBatch) -> Outcome:
+                return vectorize_objects(rows, spec, encoder, self.chunked, name in self.zero_allowed, lambda n: tick(f"encoded/{name}", n))
+
+            for rows, outcome in encode_or_halve(batch, run):
+                if isinstance(outcome, RowError):
+                    rejections += reject(rows, {0: (outcome.code, f"vector {name!r}: {outcome.reason}")}, "vectorize")
+                    continue
+                _count(name, outcome)
+                notes += reject(rows, {i: ("truncated", f"vector {name!r}: the model saw only the beginning of the text") for i in outcome.truncated}, "vectorize")
+                rejections += reject(rows, {i: (c, f"vector {name!r}: {m}") for i, (c, m) in outcome.reasons.items()}, "vectorize")
+                kept.append(without(set_column(rows, VECTOR + name, outcome.column), outcome.reasons))
+        return concat(kept) if kept else batch.slice(0, 0), rejections, notes
+
+    def _finished(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        """Cut to size again; an object without any vector is rejected, one without some is noted."""
+        batch = _only_first_chunk(batch, self.vectors, self.chunked)
+        batch = batch.drop_columns([c for c in batch.schema.names if c.startswith(MEDIA) or c in self.drop])
+        names = [n for n in self.vectors if VECTOR + n in batch.schema.names]
+        missing = {n: batch.column(VECTOR + n).is_null().to_numpy(zero_copy_only=False) for n in names}
+        none = np.logical_and.reduce(list(missing.values())) if missing else np.zeros(batch.num_rows, bool)
+        reasons = {int(i): ("no_vector", f"nothing to make a vector from: {self._reads()} null, empty or blank") for i in np.flatnonzero(none)}
+        notes = [n for name in names for n in reject(batch, self._absent(batch, name, missing[name] & ~none), "vectorize")]
+        yield from rejected_output(reject(batch, reasons, "vectorize"))
+        yield from rejected_output(notes, NOTES_TAG)
+        yield from bounded(without(batch, reasons))
+
+    def _absent(self, batch: pa.RecordBatch, name: str, rows: Any) -> Reasons:
+        """Rows that lack one vector while they have others; a later chunk lacks the vectors that stay with chunk 0."""
+        if CHUNK in batch.schema.names:
+            rows = rows & (batch.column(CHUNK).to_numpy() == 0)
+        return {int(i): ("without_vector", f"stored without vector {name!r}: what it reads is null, empty or blank") for i in np.flatnonzero(rows)}
+
+    def _reads(self) -> str:
+        fields = [f for spec in self.vectors.values() for f in (spec.fields or (spec.column or "",))]
+        return ", ".join(dict.fromkeys(fields)) + (" is" if len(set(fields)) == 1 else " are")
+
+
+def _only_first_chunk(batch: pa.RecordBatch, vectors: Mapping[str, VectorSpec], chunked: str | None) -> pa.RecordBatch:
+    """Precomputed vectors stay with chunk 0."""
+    if chunked is None or CHUNK not in batch.schema.names:
+        return batch
+    first = pa.compute.equal(batch.column(CHUNK), 0)
+    for name, spec in vectors.items():
+        if spec.column and VECTOR + name in batch.schema.names:
+            column = batch.column(VECTOR + name)
+            batch = set_column(batch, VECTOR + name, pa.compute.if_else(first, column, pa.nulls(len(column), column.type)))
+    return batch
+
+
+def _count(name: str, outcome: Outcome) -> None:
+    count(f"tokens/{name}", outcome.tokens)
+    count(f"padded/{name}", outcome.padded)
+    count(f"truncated/{name}", len(outcome.truncated))

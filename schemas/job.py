@@ -1,0 +1,225 @@
+"""The job file as types: YAML in, frozen pydantic models out; unknown keys are refused with their path.
+
+`docs/job-file.md` explains every key; the field descriptions here are its source.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+SECRET = re.compile(r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$")
+
+Weights = dict[str, float]
+Fields = list[str] | Weights
+
+
+class Part(BaseModel):
+    """A frozen piece of the job that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def _secret(value: Any) -> Any:
+    """Refuse a secret written out: the job carries only the name of an environment variable."""
+    if value is not None and not (isinstance(value, str) and SECRET.match(value)):
+        raise ValueError("a secret is never written into a job: give the name of an environment variable, as in ${WEAVIATE_API_KEY}")
+    return value
+
+
+Secret = Annotated[str | None, BeforeValidator(_secret)]
+SecretMap = dict[str, Annotated[str, BeforeValidator(_secret)]]
+
+
+class SourceSpec(Part):
+    """Where rows come from: one of the formats, and what its columns mean."""
+
+    parquet: str | None = Field(None, description="Parquet files: a path, a glob, a folder (partitioned ones too) or any fsspec URL.")
+    jsonl: str | None = Field(None, description="JSON Lines: one object a line; `.gz` is unpacked.")
+    csv: str | None = Field(None, description="CSV with a header line; `.gz` is unpacked.")
+    files: str | None = Field(None, description="A folder or glob of files; columns `path`, `name`, `bytes`.")
+    storage_options: dict[str, Any] = Field(default_factory=dict, description="Handed to fsspec as it is.")
+    key: str | None = Field(None, description="The column that names a row, stable from run to run; the id is generate_uuid5(key, namespace).")
+    uuid: str | None = Field(None, description="A column that already holds the object's uuid; instead of `key`.")
+    namespace: str = Field("", description="Put before the key when the id is made, as weaviate-client does.")
+    properties: dict[str, str] | None = Field(None, description="property: column. Absent, every column goes under its own name.")
+
+    @property
+    def kind(self) -> str:
+        """The format that is set: a name in the registry of sources."""
+        return next(k for k in SOURCE_KINDS if getattr(self, k) is not None)
+
+    @property
+    def location(self) -> str:
+        """The path or URL of that format."""
+        return str(getattr(self, self.kind))
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> SourceSpec:
+        kinds = [k for k in SOURCE_KINDS if getattr(self, k) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"name exactly one of {', '.join(SOURCE_KINDS)}; the job has {' and '.join(kinds) or 'none'}")
+        if (self.key is None) == (self.uuid is None) and not (self.files and self.key is None and self.uuid is None):
+            raise ValueError("name either `key` (the column that identifies a row) or `uuid` (a column of uuids)")
+        return self
+
+    @property
+    def key_column(self) -> str:
+        """The column that identifies a row."""
+        return self.key or self.uuid or "path"
+
+
+SOURCE_KINDS = ("parquet", "jsonl", "csv", "files")
+
+
+class ChunkSpec(Part):
+    """An object per chunk of a long text."""
+
+    property: str = Field(description="The text property that is cut.")
+    model: str = Field(description="The vector whose model's tokens are counted.")
+    tokens: int = Field(256, ge=8, description="The most tokens a chunk has, special tokens not counted.")
+    overlap: int = Field(0, ge=0, description="Tokens that a chunk repeats from the one before.")
+    number: str | None = Field(None, description="An int property that gets the chunk's number, from 0.")
+    parent: str | None = Field(None, description="A text property that gets the row's key.")
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> ChunkSpec:
+        if self.overlap >= self.tokens:
+            raise ValueError(f"overlap {self.overlap} must be smaller than tokens {self.tokens}")
+        return self
+
+
+class MediaSpec(Part):
+    """How the values of a media property are brought in and whether they are stored."""
+
+    fetch: list[str] = Field(default_factory=list, description="The values are URIs under one of these prefixes; nothing else is ever opened.")
+    store: bool = Field(False, description="Store the bytes in the object (a blob property); otherwise they leave once encoded.")
+
+
+class WeaviateSpec(Part):
+    """A Weaviate server: its REST URL, its gRPC address, and how to log in."""
+
+    url: str = Field(description="http(s)://host:port, or `embedded`: a server that Warpbeam starts and keeps under `.warpbeam/`.")
+    grpc: str | None = Field(None, description="host:port of gRPC; otherwise the usual one for the URL.")
+    api_key: Secret = Field(None, description="${NAME} of the environment variable that holds the key.")
+    headers: SecretMap = Field(default_factory=dict, description="Further headers; values are ${NAME} references.")
+
+
+class TenantSpec(Part):
+    """The tenant of each row, from a column."""
+
+    column: str = Field(description="The column that names the tenant.")
+    create: bool = Field(False, description="Make tenants that the collection does not have.")
+
+
+def _server(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class TargetSpec(Part):
+    """Where objects go: a server, a collection, and what may happen to objects that are there."""
+
+    weaviate: Annotated[WeaviateSpec, BeforeValidator(_server)]
+    collection: str = Field(description="The collection's name.")
+    create: str | None = Field(None, description="A file with Weaviate's own class definition, used only if the collection is missing.")
+    tenant: str | TenantSpec | None = Field(None, description="One tenant for all rows, or {column: ..., create: false}.")
+    write: Literal["replace", "merge"] | None = Field(
+        None, description="For an object that is there: replace it whole, or merge: keep what the job does not name (read back and sent again)."
+    )
+    consistency_level: Literal["ONE", "QUORUM", "ALL"] = Field("QUORUM", description="How many replicas confirm a write.")
+    max_objects_per_s: float | None = Field(None, gt=0, description="A ceiling for a server that also answers queries.")
+    timeout_s: float = Field(90, gt=0, description="Seconds that one request may take.")
+    retry_s: float = Field(300, ge=0, description="Seconds for which a server that is away or overloaded is tried again.")
+
+
+class ModelSpec(Part):
+    """A model: one for everything, or one for texts and one for images that share a space."""
+
+    name: str | None = Field(None, description="A folder or a hub name.")
+    text: str | None = Field(None, description="The folder or name for texts.")
+    image: str | None = Field(None, description="The folder or name for images.")
+    fake: int | None = Field(None, ge=1, description="Made-up vectors of this dimension, for trying a pipeline without a model.")
+    revision: str | None = Field(None, description="The hub commit, tag or branch.")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="The precision of weights and arithmetic.")
+    dimensions: int | None = Field(None, ge=1, description="Keep only the first so many dimensions (Matryoshka models).")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1; absent, the GPU if there is one.")
+    trust_remote_code: bool = Field(False, description="Run code that the model's repository brings. Off for a reason.")
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> ModelSpec:
+        shapes = [self.name is not None, self.fake is not None, self.text is not None or self.image is not None]
+        if sum(shapes) != 1:
+            raise ValueError("name a model as a folder or hub name, as {text: ..., image: ...}, or as {fake: dimension}")
+        return self
+
+
+def _model(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class VectorSpec(Part):
+    """One vector of an object: from a model, or precomputed in a column."""
+
+    model: Annotated[ModelSpec, BeforeValidator(_model)] | None = Field(None, description="A folder, a hub name, or {name|text+image|fake: ...}.")
+    column: str | None = Field(None, description="A column with precomputed vectors: fixed-size lists, lists, or float32 bytes.")
+    dimensions: int | None = Field(None, ge=1, description="The length of one vector, where the column is bytes or holds multi-vectors.")
+    text_fields: Fields = Field(default_factory=list, description="A list: one text, joined by newlines. A map: each field encoded apart, with its weight.")
+    image_fields: Fields = Field(default_factory=list, description="Image properties, or a map with their weights.")
+    prompts: dict[Literal["document", "query"], str] = Field(default_factory=dict, description="Put before texts, instead of the model's own prompts.")
+    long_text: Literal["truncate", "fail", "mean"] = Field(
+        "truncate", description="Text over the model's limit: cut it (counted, named), reject the row, or average windows."
+    )
+
+    @model_validator(mode="after")
+    def _model_or_column(self) -> VectorSpec:
+        if (self.model is None) == (self.column is None):
+            raise ValueError("name either `model` or `column`")
+        for name, fields in (("text_fields", self.text_fields), ("image_fields", self.image_fields)):
+            if self.column is not None and fields:
+                raise ValueError(f"a precomputed vector reads no `{name}`")
+            if isinstance(fields, dict) and not all(0 <= w < float("inf") for w in fields.values()):
+                raise ValueError(f"`{name}` has a weight that is negative or not a number: {fields}")
+        weights = [w for fields in (self.text_fields, self.image_fields) if isinstance(fields, dict) for w in fields.values()]
+        if weights and sum(weights) == 0:
+            raise ValueError("all weights are 0; at least one must be greater")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The properties that this vector reads, in the job's order."""
+        return tuple(self.text_fields) + tuple(self.image_fields)
+
+
+class FailuresSpec(Part):
+    """What happens with rejected rows."""
+
+    path: str = Field("./failures", description="A folder; rejected rows are written there as Parquet.")
+    allowed_share: float = Field(0.0, ge=0, le=1, description="More than this share of failed rows makes the run exit 1.")
+
+
+class Job(Part):
+    """A whole job: source, target, vectors, and the rest with defaults."""
+
+    source: SourceSpec
+    target: TargetSpec
+    vectors: dict[str, VectorSpec] = Field(min_length=1)
+    chunk: ChunkSpec | None = None
+    media: dict[str, MediaSpec] = Field(default_factory=dict)
+    failures: FailuresSpec = Field(default_factory=lambda: FailuresSpec.model_validate({}))
+    report: str = Field("./report", description="A folder that gets report.json.")
+    base: Path = Field(Path("."), exclude=True, description="The folder of the job file; relative paths start there.")
+
+    @model_validator(mode="after")
+    def _chunk_model_is_a_vector(self) -> Job:
+        if self.chunk and (self.chunk.model not in self.vectors or self.vectors[self.chunk.model].model is None):
+            raise ValueError(f"chunk.model {self.chunk.model!r} must be a vector that has a model; the job has {', '.join(self.vectors)}")
+        return self
+
+    def resolve(self, location: str) -> str:
+        """`location` as it is if it is a URL or absolute, else below the job file's folder."""
+        if "://" in location or "::" in location or location.startswith(("/", "~")):
+            return str(Path(location).expanduser()) if location.startswith("~") else location
+        return str(self.base / location)

@@ -1,0 +1,10 @@
+"""The public face of Warpbeam: load a job, get an encoder, put the stages into a pipeline of your own."""
+
+from encoders import encoder_of as encoder
+from jobs.job_file import load_job
+from pipelines.load import Plan, build
+from pipelines.vectorize import VectorizeObjects
+from pipelines.write import WriteObjects
+from schemas.errors import JobError, RowError, WarpbeamError, WorldError
+
+__all__ = ["JobError", "Plan", "RowError", "VectorizeObjects", "WarpbeamError", "WorldError", "WriteObjects", "build", "encoder", "load_job"]
