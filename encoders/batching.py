@@ -15,9 +15,10 @@ Positions = npt.NDArray[np.int64]
 
 
 def plan_batches(lengths: Sequence[int] | Lengths, tokens: int = TOKENS, rows: int = ROWS) -> list[Positions]:
-    """Positions in batches, longest first: in each, rows × longest ≤ `tokens` and at most `rows`; a longer value stands alone.
+    """Positions in batches of like length: in each, rows × longest ≤ `tokens` and at most `rows`; a longer value stands alone.
 
-    Longest first, so that a device runs out of memory at once or not at all.
+    The batch with the longest values comes first, so that a device runs out of memory at once or not at all; the
+    others follow in an order that is mixed, but always the same, so that the pace at any time tells of the whole.
     """
     lengths = np.asarray(lengths, np.int64)
     order = np.argsort(-lengths, kind="stable")
@@ -27,7 +28,8 @@ def plan_batches(lengths: Sequence[int] | Lengths, tokens: int = TOKENS, rows: i
         stop = start + max(1, min(rows, tokens // longest))
         batches.append(order[start:stop])
         start = stop
-    return batches
+    mixed = np.random.default_rng(0).permutation(max(0, len(batches) - 1)) + 1
+    return batches[:1] + [batches[i] for i in mixed]
 
 
 def padded_tokens(lengths: Sequence[int] | Lengths, batches: Sequence[Positions]) -> int:

@@ -72,7 +72,8 @@ def outline(shape: str, centre: tuple[float, float], radius: float, turn: float)
 def draw(colour: str, shape: str, rng: random.Random) -> Picture:
     """A picture of one shape: size, place, turn, shade and background are drawn from `rng`."""
     radius = rng.uniform(14, 28)
-    centre = (rng.uniform(radius, SIDE - radius), rng.uniform(radius, SIDE - radius))
+    reach = min(8.0, SIDE / 2 - radius)  # how far from the middle the shape may stand
+    centre = (SIDE / 2 + rng.uniform(-reach, reach), SIDE / 2 + rng.uniform(-reach, reach))
     shade = tuple(max(0, min(255, c + rng.randint(-12, 12))) for c in COLOURS[colour])
     background = tuple(rng.randint(105, 160) for _ in range(3))
     image = Image.new("RGB", (SIDE * 2, SIDE * 2), background)  # twice the size, so that edges come out smooth

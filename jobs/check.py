@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from jobs.examine import Findings, examine
+from jobs.examine import Findings, examined
+from jobs.report import tell_lines
 from jobs.sample import Sample, failing, measure, take_sample
 from schemas.job import Job
 
@@ -47,19 +47,18 @@ def index_bytes(found: Findings, rows: int | None) -> int | None:
 
 def check(job: Job | None, faults: list[str], console: Console, as_json: bool = False) -> int:
     """Print faults or the plan; the exit code: 0 nothing wrong, 2 the job, 3 the world."""
-    found = examine(job) if job is not None else None
-    sample = None
-    if found is not None:
+    if job is None:
+        tell_faults(console, faults, [], as_json)
+        return 2
+    with examined(job) as found:
         found.faults = faults + [f for f in found.faults if f not in faults]
-        if found.layout is not None and not found.away:
-            sample = found.attempt(lambda: take_sample(found))
-    if found is None or found.faults or found.away:
-        tell_faults(console, found.faults if found else faults, found.away if found else [], as_json)
-        return 2 if (found is None or found.faults) else 3
-    assert sample is not None
-    measure(found, sample)
-    _tell_plan(console, found, sample, forecast(found, sample), as_json)
-    return 0
+        sample = found.attempt(lambda: take_sample(found)) if found.layout is not None and not found.away else None
+        if found.faults or found.away or sample is None:
+            tell_faults(console, found.faults, found.away, as_json)
+            return found.exit_code
+        measure(found, sample)
+        _tell_plan(console, found, sample, forecast(found, sample), as_json)
+        return 0
 
 
 def tell_faults(console: Console, faults: list[str], away: list[str], as_json: bool = False) -> None:
@@ -81,10 +80,7 @@ def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast
     if as_json:
         console.print_json(data={"faults": [], "away": [], "remarks": found.remarks, "plan": plan.__dict__, "sample": {"rows": sample.rows, "failed": failing(sample)}})
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _lines(found, sample, plan):
-        table.add_row(f"[bold]{name}[/]", value)
-    console.print(table)
+    tell_lines(console, _lines(found, sample, plan))
     console.print("[green]Nothing is wrong with this job; nothing was written.[/]")
 
 

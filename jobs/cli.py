@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 1 rows failed beyond the allowed share, 2 the job is wrong, 3 the world is unreachable."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -92,8 +93,10 @@ def search(
         from jobs.search import search as search_job
 
         value = query_value(text, image)
-        results = search_job(load_job(job, set_ or ()), value, limit, vector, hybrid)
-        _show(results, as_json, lambda: tell_results(console, text or str(image), results))
+        loaded = load_job(job, set_ or ())
+        results = search_job(loaded, value, limit, vector, hybrid)
+        first = [field for spec in loaded.vectors.values() for field in spec.fields]
+        _show(results, as_json, lambda: tell_results(console, text or str(image), results, first))
 
 
 @app.command()
@@ -133,4 +136,5 @@ def main() -> None:
         if Path(str(package.__file__)).parent.parent != here:
             sys.exit(f"another package named {package.__name__!r} ({package.__file__}) hides Warpbeam's: give Warpbeam an environment of its own")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
     app()

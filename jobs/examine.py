@@ -1,6 +1,7 @@
 """Everything that can be known about a job before it runs: its faults against data, models and server, all at once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +40,11 @@ class Findings:
     layout: Layout | None = None
     dims: dict[str, int] = field(default_factory=dict)  # of the vectors that have a model
 
+    @property
+    def exit_code(self) -> int:
+        """0 nothing wrong, 2 the job, 3 the world."""
+        return 2 if self.faults else 3 if self.away else 0
+
     def attempt(self, step: Callable[[], T]) -> T | None:
         """What `step` gives, or None with its faults kept."""
         try:
@@ -57,6 +63,17 @@ def with_server(job: Job) -> Job:
     server = running_server(HOME)
     weaviate = job.target.weaviate.model_copy(update={"url": server.url, "grpc": server.grpc})
     return job.model_copy(update={"target": job.target.model_copy(update={"weaviate": weaviate})})
+
+
+@contextmanager
+def examined(job: Job) -> Iterator[Findings]:
+    """What `examine` finds; connections are closed afterwards."""
+    found = examine(job)
+    try:
+        yield found
+    finally:
+        if found.target:
+            found.target.close()
 
 
 def examine(job: Job) -> Findings:
@@ -91,9 +108,10 @@ def _look_at_target(found: Findings) -> None:
     found.target = WeaviateTarget(spec)
     before = len(found.faults) + len(found.away)
     found.collection = found.attempt(found.target.collection)
-    if found.collection is None and len(found.faults) + len(found.away) == before:
-        found.creates = True
-    if found.collection is None:
+    if found.collection is not None:
+        return
+    found.creates = len(found.faults) + len(found.away) == before  # the server answered, and has none
+    if found.creates or spec.create is not None:
         found.collection = found.attempt(lambda: planned_collection(found.job))
 
 

@@ -111,7 +111,7 @@ def _prune(data: Any, where: Where) -> bool:
             break
         found.append((place, name))
         place = place[name]
-    if len(found) < 2:
+    if not found or (len(found) == 1 and found[0][1] in ("source", "target", "vectors")):
         return False
     parent, name = found[-1]
     parent.pop(name, None)

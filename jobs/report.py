@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from pipelines.load import Plan
 from schemas.columns import REJECTED
@@ -128,29 +128,27 @@ def tell_report(console: Console, report: Report, as_json: bool = False) -> None
         return
     counts = report.counts
     console.print(_headline(report), highlight=False)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     sums = f"{counts.read:,} = {counts.loaded:,} loaded + {counts.unchanged:,} unchanged + {counts.failed:,} failed + {counts.duplicate:,} duplicate"
-    table.add_row("rows read", sums)
-    table.add_row("objects", f"{counts.objects_written:,} written, {counts.objects_written / max(report.seconds, 1e-9):,.0f} a second")
-    for name, value in _details(report):
-        table.add_row(name, value)
-    table.add_row("report", report_path(report))
-    console.print(table, highlight=False, soft_wrap=True)
+    written = f"{counts.objects_written:,} written, {counts.objects_written / max(report.seconds, 1e-9):,.0f} a second"
+    tell_lines(console, [("rows read", sums), ("objects", written), *_details(report), ("report", report_path(report))])
+
+
+def tell_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
+    """Names and what there is to say of them, in two columns; a path is never cut, since people copy it."""
+    width = max(len(name) for name, _ in lines) + 2
+    for name, value in lines:
+        console.print(f"[bold]{name.ljust(width)}[/]{escape(value)}", highlight=False, soft_wrap=True)
 
 
 def _headline(report: Report) -> str:
     counts = report.counts
     if report.problem is not None:
-        return f"[bold red]Stopped after {report.seconds:.1f} s:[/] {_plain(report.problem)}\nWhat was written stays; run the job again to go on."
+        return f"[bold red]Stopped after {report.seconds:.1f} s:[/] {escape(str(report.problem))}\nWhat was written stays; run the job again to go on."
     if not counts.add_up:
         return "[bold red]The counts do not add up: rows are missing from the account. Please report this as a fault of Warpbeam.[/]"
     if report.exit_code:
         return f"[bold red]{counts.failed:,} of {counts.read:,} rows failed[/] ({counts.failed_share:.2%}; the job allows {report.plan.job.failures.allowed_share:.2%})."
     return f"[bold green]Everything is in[/]: {counts.loaded + counts.unchanged:,} of {counts.read:,} rows in {report.seconds:.1f} s."
-
-
-def _plain(error: BaseException) -> str:
-    return str(error).replace("[", "\\[")
 
 
 def _details(report: Report) -> Iterator[tuple[str, str]]:
@@ -161,7 +159,7 @@ def _details(report: Report) -> Iterator[tuple[str, str]]:
     for kind, groups in (("failed", report.failures), ("note", report.notes)):
         for code, (count, *rows) in groups.items():
             first = f"{rows[0]['key']}: " if rows and rows[0]["key"] else ""
-            yield f"{kind}: {code}", f"{count['count']:,}, such as {first}{_plain(ValueError(rows[0]['message']))}"
+            yield f"{kind}: {code}", f"{count['count']:,}, such as {first}{rows[0]['message']}"
     if report.failures:
         yield "failed rows", report.plan.failures
     if report.notes:

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from rich.console import Console
 
 from jobs.check import tell_faults
-from jobs.examine import Findings, examine
+from jobs.examine import Findings, examined
 from jobs.progress import Tally, watch
 from jobs.report import Report, finish, tell_report
 from jobs.sample import take_sample
@@ -43,15 +43,15 @@ def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequenc
     started = datetime.now(timezone.utc)
     say = (lambda text: None) if as_json else (lambda text: console.print(text, highlight=False))
     say("Looking at the job: source, server, models …")
-    found = examine(job)
-    if found.layout is not None and not found.away:
-        found.attempt(lambda: take_sample(found))
-    if not found.faults and not found.away:
-        found.attempt(lambda: _created(found, say))
-    if found.faults or found.away:
-        tell_faults(console, found.faults, found.away, as_json)
-        return 2 if found.faults else 3
-    plan = _plan(found, limit, started, beam_args)
+    with examined(job) as found:
+        if found.layout is not None and not found.away:
+            found.attempt(lambda: take_sample(found))
+        if not found.exit_code:
+            found.attempt(lambda: _created(found, say))
+        if found.exit_code:
+            tell_faults(console, found.faults, found.away, as_json)
+            return found.exit_code
+        plan = plan_of(found, limit, beam_args)
     say(_sentence(plan))
     outcome = _executed(plan, beam_args, console, as_json)
     report = finish(Report(plan, started, outcome.counters, _problem(outcome.error)))
@@ -66,9 +66,10 @@ def _created(found: Findings, say: Any) -> None:
         say(f"Made collection {found.collection.name} from {found.job.target.create}.")
 
 
-def _plan(found: Findings, limit: int | None, started: datetime, beam_args: Sequence[str]) -> Plan:
+def plan_of(found: Findings, limit: int | None = None, beam_args: Sequence[str] = ()) -> Plan:
+    """The plan of a run, from findings without faults."""
     assert found.source and found.layout and found.collection
-    run_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     job = found.job
     failures = f"{job.resolve(job.failures.path).rstrip('/')}/{run_id}"
     shards = limited(found, limit) if limit is not None else found.shards

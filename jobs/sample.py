@@ -57,14 +57,14 @@ def spread(shards: list[Shard]) -> list[Shard]:
     return [shards[int(i)] for i in np.linspace(0, len(shards) - 1, SHARDS)]
 
 
-def raw_sample(found: Findings, rows: int) -> Iterator[tuple[Shard, pa.RecordBatch | Rejection]]:
-    """Source rows with the columns of the layout, about `rows` in all. A shard that cannot be read becomes a remark."""
-    assert found.source and found.layout
+def raw_sample(found: Findings, columns: list[str], rows: int) -> Iterator[tuple[Shard, pa.RecordBatch | Rejection]]:
+    """Source rows with `columns`, about `rows` in all. A shard that cannot be read becomes a remark."""
+    assert found.source
     chosen = spread(found.shards)
     for shard in chosen:
         try:
             limited = replace(shard, limit=min(shard.limit or rows, -(-rows // len(chosen))))
-            for item in found.source.read(limited, found.layout.columns):
+            for item in found.source.read(limited, columns):
                 yield shard, item
         except ShardError as error:
             found.remarks.append(f"part of the source cannot be read, its rows will fail: {error}")
@@ -72,10 +72,14 @@ def raw_sample(found: Findings, rows: int) -> Iterator[tuple[Shard, pa.RecordBat
 
 def take_sample(found: Findings, rows: int = ROWS) -> Sample:
     """Read a sample, settle what only values can tell (the length of precomputed vectors), and make objects of it."""
-    items = list(raw_sample(found, rows))
+    assert found.layout and found.schema is not None
+    layout = found.layout.readable(found.schema)
+    if layout is None:
+        return Sample(None, [], 0)
+    items = list(raw_sample(found, layout.columns, rows))
     batches = [(shard, item) for shard, item in items if isinstance(item, pa.RecordBatch)]
-    found.layout = _with_dims(found, [b for _, b in batches])
-    layout = found.layout
+    layout = _with_dims(layout, [b for _, b in batches])
+    found.layout = replace(found.layout, vectors=found.layout.vectors | layout.vectors)
     made = [read_objects(batch, layout, shard.name) for shard, batch in batches]
     rejections = [item for _, item in items if isinstance(item, Rejection)] + [r for _, rejected in made for r in rejected]
     objects = [o for o, _ in made if o.num_rows]
@@ -91,9 +95,9 @@ def _same_shards(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [b.set_column(index, "@shard", b.column("@shard").cast(pa.string())) for b in batches]
 
 
-def _with_dims(found: Findings, batches: list[pa.RecordBatch]) -> Layout:
-    assert found.layout
-    vectors = dict(found.layout.vectors)
+def _with_dims(layout: Layout, batches: list[pa.RecordBatch]) -> Layout:
+    """`layout` with the length of vectors that only values can tell."""
+    vectors = dict(layout.vectors)
     for name, vector in vectors.items():
         if vector.dim is None and not vector.multi:
             columns = [b.column(vector.column) for b in batches]
@@ -101,7 +105,7 @@ def _with_dims(found: Findings, batches: list[pa.RecordBatch]) -> Layout:
         elif vector.dim is None:
             firsts = (v[0] for b in batches for v in b.column(vector.column).to_pylist() if v and v[0])
             vectors[name] = replace(vector, dim=len(next(firsts, [])) or None)
-    return replace(found.layout, vectors=vectors)
+    return replace(layout, vectors=vectors)
 
 
 def _check_sample(found: Findings, sample: Sample) -> None:
@@ -109,7 +113,7 @@ def _check_sample(found: Findings, sample: Sample) -> None:
     assert found.collection and found.target and found.layout and sample.objects
     faults: list[str] = []
     tenant = found.job.target.tenant
-    if isinstance(tenant, TenantSpec) and not found.creates:
+    if isinstance(tenant, TenantSpec) and not found.creates and TENANT in sample.objects.schema.names:
         status = found.target.tenants.status() if found.collection.multi_tenant else {}
         faults += tenant_faults(found.collection, found.job.target, sample.objects.column(TENANT).unique().to_pylist(), status)
     if not found.creates and not isinstance(tenant, TenantSpec):

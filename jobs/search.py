@@ -1,10 +1,13 @@
 """`warpbeam search` and `warpbeam encode`: ask the collection with the job's own model, try a model before a run."""
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from encoders.base import Vectors
@@ -16,8 +19,6 @@ from pipelines.targets.weaviate import WeaviateTarget
 from schemas.collection import Collection, VectorConfig
 from schemas.errors import JobError, WorldError
 from schemas.job import Job, VectorSpec
-
-WIDTH = 60
 
 
 def vector_name(job: Job, name: str | None) -> str:
@@ -59,7 +60,8 @@ def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hy
     """The nearest objects: [{uuid, distance, properties}]; with `hybrid` (0 words, 1 vectors) `score` instead of distance."""
     job = with_server(job)
     chosen = vector_name(job, name)
-    collection = WeaviateTarget(job.target).collection()
+    with closing(WeaviateTarget(job.target)) as target:
+        collection = target.collection()
     if collection is None:
         raise JobError(f"target.collection: {job.target.collection!r} is missing on the server; `warpbeam run` makes it")
     if chosen not in collection.vectors:
@@ -113,21 +115,40 @@ def _client(job: Job) -> Any:
     )
 
 
-def tell_results(console: Console, question: str, results: list[dict[str, Any]]) -> None:
-    """The answers as a table: distance first, then the properties, shortened."""
-    table = Table(title=question, title_justify="left", header_style="bold")
-    key = "score" if results and "score" in results[0] else "distance"
-    columns = [c for c in (results[0]["properties"] if results else {}) if not c.startswith("warpbeam_")]
-    for column in (key, *columns):
-        table.add_column(column, overflow="fold")
+def tell_results(console: Console, question: str, results: list[dict[str, Any]], first: Sequence[str] = ()) -> None:
+    """The answers as a table, a line each: distance, then the properties, those in `first` before the others."""
+    console.print(f"[bold]{escape(question)}[/]", highlight=False)
+    if not results:
+        console.print("  nothing found")
+        return
+    key = "score" if "score" in results[0] else "distance"
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(key, justify="right", no_wrap=True)
+    columns = _columns(results, first, console.width - 12)
+    for column, width in columns.items():
+        table.add_column(column, width=width, no_wrap=True, overflow="ellipsis")
     for result in results:
-        table.add_row(f"{result[key]:.3f}", *(_cell(result["properties"].get(c)) for c in columns))
-    console.print(table if results else f"{question}: nothing found")
+        table.add_row(f"{result[key]:.3f}", *(escape(_cell(result["properties"].get(c))) for c in columns))
+    console.print(table)
+
+
+def _columns(results: list[dict[str, Any]], first: Sequence[str], room: int) -> dict[str, int]:
+    """Columns and their widths, as many as fit into `room`."""
+    found = dict.fromkeys(name for r in results for name in r["properties"] if not name.startswith("warpbeam_"))
+    chosen: dict[str, int] = {}
+    for name in [*(f for f in first if f in found), *(n for n in found if n not in first)]:
+        longest = max(len(name), *(len(_cell(r["properties"].get(name))) for r in results))
+        width = min(longest, max(40, room // 2) if name in first else 20, room)
+        if width < min(longest, 8):
+            break
+        chosen[name] = width
+        room -= width + 2
+    return chosen
 
 
 def _cell(value: Any) -> str:
-    text = " ".join(str("" if value is None else value).split())
-    return (text if len(text) <= WIDTH else text[: WIDTH - 1] + "…").replace("[", "\\[")
+    """A value on one line."""
+    return " ".join(str("" if value is None else value).split())[:200]
 
 
 def tell_vector(console: Console, vector: Vectors) -> None:

@@ -1,7 +1,7 @@
 """Which column of the source goes where: decided once, before anything runs, with every fault named."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -45,6 +45,16 @@ class Layout:
     def id_columns(self) -> list[str]:
         """The columns that the ids need."""
         return [c for c in (self.key, self.tenant) if c]
+
+    def readable(self, schema: pa.Schema) -> "Layout | None":
+        """What of the layout a source with `schema` can fill, so that a sample can be read in spite of faults; None without a key."""
+        if self.key not in schema.names:
+            return None
+        properties = {n: (c, p) for n, (c, p) in self.properties.items() if c in schema.names and not type_fault(c, schema.field(c).type, p)}
+        there = {n: v for n, v in self.vectors.items() if v.column in schema.names}
+        vectors = {n: v for n, v in there.items() if not vector_type_fault(v.column, schema.field(v.column).type, v.multi)}
+        tenant = self.tenant if self.tenant in schema.names else None
+        return replace(self, properties=properties, vectors=vectors, tenant=tenant)
 
     @property
     def stored(self) -> list[Property]:

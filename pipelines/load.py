@@ -53,7 +53,8 @@ def build(root: Any, plan: Plan) -> None:
         objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
     if layout.media:
         media = {name: job.media[name].fetch for name in layout.media}
-        objects, more = _split(objects | "FetchMedia" >> FetchMedia(media, job.source.storage_options), "objects")
+        stored = frozenset(name for name in media if job.media[name].store)
+        objects, more = _split(objects | "FetchMedia" >> FetchMedia(media, job.source.storage_options, stored), "objects")
         rejected += more
     vectorized = objects | "VectorizeObjects" >> VectorizeObjects(job.vectors, job.chunk and job.chunk.property, layout.unstored, plan.zero_allowed)
     written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)

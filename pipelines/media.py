@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.compose import MEDIA
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import phase
-from schemas.columns import BATCH_BYTES, Rejection, reject, without
+from schemas.columns import BATCH_BYTES, Rejection, reject, set_column, without
 from schemas.errors import RowError
 from schemas.objects import Reasons, shorten
 
@@ -55,9 +55,16 @@ def fetch(uri: str, prefixes: Sequence[str], storage_options: Mapping[str, Any])
 
 
 def fetch_media(
-    batch: pa.RecordBatch, media: Mapping[str, Sequence[str]], options: Mapping[str, Any], pool: ThreadPoolExecutor
+    batch: pa.RecordBatch,
+    media: Mapping[str, Sequence[str]],
+    options: Mapping[str, Any],
+    pool: ThreadPoolExecutor,
+    stored: frozenset[str] = frozenset(),
 ) -> tuple[pa.RecordBatch, list[Rejection]]:
-    """`batch` with a column `@media/<property>` of bytes for each property in `media` (property -> prefixes)."""
+    """`batch` with a column `@media/<property>` of bytes for each property in `media` (property -> prefixes).
+
+    Of the properties in `stored` the bytes take the place of the URI.
+    """
     reasons: Reasons = {}
     for name, prefixes in media.items():
         uris = batch.column(name).to_pylist()
@@ -65,7 +72,7 @@ def fetch_media(
         for i, value in enumerate(values):
             if isinstance(value, RowError):
                 reasons[i], values[i] = (value.code, f"property {name!r}: {value.reason}"), None
-        batch = batch.append_column(MEDIA + name, pa.array(values, pa.large_binary()))
+        batch = set_column(batch, name if name in stored else MEDIA + name, pa.array(values, pa.large_binary()))
     return without(batch, reasons), reject(batch, reasons, "fetch")
 
 
@@ -79,20 +86,20 @@ def _try(uri: str | None, prefixes: Sequence[str], options: Mapping[str, Any]) -
 class FetchMedia(beam.PTransform):  # type: ignore[misc]
     """Objects with URIs to objects with bytes, a few rows at a time, so that a batch of photos fits in memory."""
 
-    def __init__(self, media: Mapping[str, Sequence[str]], storage_options: Mapping[str, Any]) -> None:
-        """`media`: property -> the prefixes below which its URIs may lie."""
+    def __init__(self, media: Mapping[str, Sequence[str]], storage_options: Mapping[str, Any], stored: frozenset[str] = frozenset()) -> None:
+        """`media`: property -> the prefixes below which its URIs may lie; `stored`: those whose bytes are written."""
         super().__init__()
-        self.media, self.storage_options = dict(media), dict(storage_options)
+        self.media, self.storage_options, self.stored = dict(media), dict(storage_options), stored
 
     def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
         """Objects as the main output, rejected rows beside it."""
-        do = beam.ParDo(_Fetch(self.media, self.storage_options)).with_output_types(pa.RecordBatch)
+        do = beam.ParDo(_Fetch(self.media, self.storage_options, self.stored)).with_output_types(pa.RecordBatch)
         return objects | "Fetch" >> do.with_outputs(REJECTED_TAG, main="objects")
 
 
 class _Fetch(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, media: dict[str, Sequence[str]], storage_options: dict[str, Any]) -> None:
-        self.media, self.storage_options = media, storage_options
+    def __init__(self, media: dict[str, Sequence[str]], storage_options: dict[str, Any], stored: frozenset[str]) -> None:
+        self.media, self.storage_options, self.stored = media, storage_options, stored
         self.pool: ThreadPoolExecutor | None = None
 
     def setup(self) -> None:
@@ -108,7 +115,7 @@ class _Fetch(beam.DoFn):  # type: ignore[misc]
         start = 0
         while start < batch.num_rows:
             with phase("fetch"):
-                part, rejections = fetch_media(batch.slice(start, rows), self.media, self.storage_options, self.pool)
+                part, rejections = fetch_media(batch.slice(start, rows), self.media, self.storage_options, self.pool, self.stored)
             start += rows
             rows = max(1, min(64, int(rows * BATCH_BYTES / max(1, part.nbytes))))  # the next step by the size of this one
             if part.num_rows:

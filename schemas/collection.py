@@ -64,7 +64,7 @@ def parse_collection(definition: dict[str, Any]) -> Collection:
     """The collection that `definition` (one class, in Weaviate's JSON) describes. Raises JobError where it is none."""
     if not isinstance(definition.get("class"), str):
         raise JobError(f"a class definition needs the key 'class' with the collection's name; it has the keys {', '.join(definition) or 'none'}")
-    properties = definition.get("properties") or []
+    properties = _checked(definition.get("properties") or [], "properties")
     tenancy = definition.get("multiTenancyConfig") or {}
     return Collection(
         name=class_name(definition["class"]),
@@ -88,8 +88,17 @@ def property_name(name: str) -> str:
     return name[:1].lower() + name[1:]
 
 
+def _checked(properties: Any, where: str) -> list[dict[str, Any]]:
+    """`properties` as it is, if each has a name and a list of data types. Raises JobError."""
+    for i, p in enumerate(properties if isinstance(properties, list) else [properties]):
+        types = p.get("dataType") if isinstance(p, dict) else None
+        if not (types and isinstance(types, list) and isinstance(p.get("name"), str) and all(isinstance(t, str) for t in types)):
+            raise JobError(f'class definition: {where}[{i}] is {p}; a property needs a name and its type, as in {{"name": "title", "dataType": ["text"]}}')
+    return list(properties)
+
+
 def _property(definition: dict[str, Any]) -> Property:
-    nested = tuple(_property(p) for p in definition.get("nestedProperties") or ())
+    nested = tuple(map(_property, _checked(definition.get("nestedProperties") or [], f"{definition['name']}.nestedProperties")))
     return Property(property_name(definition["name"]), definition["dataType"][0], nested)
 
 
@@ -117,6 +126,7 @@ def definition_in(text: str, collection: str, path: str) -> dict[str, Any]:
     except ValueError as error:
         raise JobError(f"target.create: {path} is no JSON: {error}") from error
     classes = content.get("classes", [content]) if isinstance(content, dict) else []
+    classes = classes if isinstance(classes, list) else []
     names = [c.get("class") for c in classes if isinstance(c, dict)]
     for definition in classes:
         if isinstance(definition, dict) and class_name(str(definition.get("class"))) == class_name(collection):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -222,4 +223,4 @@ class Job(Part):
         """`location` as it is if it is a URL or absolute, else below the job file's folder."""
         if "://" in location or "::" in location or location.startswith(("/", "~")):
             return str(Path(location).expanduser()) if location.startswith("~") else location
-        return str(self.base / location)
+        return os.path.normpath(self.base / location)

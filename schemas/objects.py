@@ -22,7 +22,7 @@ from schemas.collection import Property
 Reasons = dict[int, tuple[str, str]]  # position in the batch -> (code, message)
 
 MAX_INT = 2**53  # beyond it Weaviate's wire format, a double, cannot hold every integer
-RFC3339 = re.compile(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$")
+RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")  # capitals: Go takes no others
 
 
 def uuid5(key: str, namespace: str = "") -> bytes:
@@ -122,7 +122,8 @@ def _coerce_list(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
     if pa.types.is_null(array.type):
         return array
     lists = array.cast(pa.large_list(array.type.value_type))
-    owner = pc.list_parent_indices(lists).to_numpy()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    owner = np.repeat(np.arange(len(lists)), lengths)  # not list_parent_indices: it counts what lies behind a null
     elements = pc.list_flatten(lists)
     bad: Reasons = {}
     values = _coerce_scalar(elements, Property(prop.name, prop.scalar, prop.nested), bad)
@@ -130,7 +131,6 @@ def _coerce_list(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
         bad.setdefault(int(i), ("null_in_list", f"property {prop.name!r} has a null inside its list; Weaviate takes none"))
     for i, reason in bad.items():
         reasons.setdefault(int(owner[i]), reason)
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values, mask=lists.is_null())
 
@@ -170,22 +170,25 @@ def _number(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
 
 
 def _int(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
-    if not pa.types.is_integer(array.type):
-        array = _number(array, prop, reasons)
-        array = _mark(array, pc.not_equal(pc.floor(array), array), "not_whole", "an int must be a whole number", prop, reasons)
-    far = pc.or_(pc.greater(array, pa.scalar(MAX_INT, array.type)), _below(array)) if _may_pass(array.type) else pa.array([False] * len(array))
-    array = _mark(array, far, "int_too_large", "Weaviate's wire format is exact only up to 2^53", prop, reasons)
+    limit = MAX_INT
+    if pa.types.is_decimal(array.type):
+        limit -= 1  # 2^53 + 1 becomes 2^53 as a double
+        array = _whole(array, prop, reasons).cast(pa.float64(), safe=False)
+    elif not pa.types.is_integer(array.type):
+        array = _whole(_number(array, prop, reasons), prop, reasons)
+    if array.type.bit_width == 64:
+        array = _mark(array, _beyond(array, limit), "int_too_large", "Weaviate's wire format is exact only up to 2^53", prop, reasons)
     return array.cast(pa.int64())
 
 
-def _may_pass(t: pa.DataType) -> bool:
-    return bool(t.bit_width == 64)
+def _whole(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
+    return _mark(array, pc.not_equal(pc.floor(array), array), "not_whole", "an int must be a whole number", prop, reasons)
 
 
-def _below(array: pa.Array) -> pa.Array:
-    if pa.types.is_unsigned_integer(array.type):
-        return pa.array([False] * len(array))
-    return pc.less(array, pa.scalar(-MAX_INT, array.type))
+def _beyond(array: pa.Array, limit: int) -> pa.Array:
+    """Where a number lies outside of ±`limit`."""
+    over = pc.greater(array, pa.scalar(limit, array.type))
+    return over if pa.types.is_unsigned_integer(array.type) else pc.or_(over, pc.less(array, pa.scalar(-limit, array.type)))
 
 
 def _date(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:

@@ -168,7 +168,8 @@ class Connection:
 def words(response: httpx.Response) -> str:
     """The server's own words in an error response."""
     try:
-        errors = response.json()["error"]
+        body = response.json()
+        errors = body["error"] if "error" in body else body["message"]
         return "; ".join(e["message"] for e in errors) if isinstance(errors, list) else str(errors)
     except (ValueError, KeyError, TypeError):
         return response.text[:300].strip() or response.reason_phrase

@@ -1,0 +1,137 @@
+"""What the documents say is so: keys, commands, options, jobs, make targets and links."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+from pydantic import BaseModel
+
+import schemas.job
+from jobs.cli import app
+from schemas.job import Job, Part
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+JOB_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NOT_KEYS = {("Job", "base")}  # set by the loader, never written in a job
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def all_pages() -> str:
+    return "\n".join(map(text_of, PAGES))
+
+
+def models() -> list[type[BaseModel]]:
+    found = [m for m in vars(schemas.job).values() if isinstance(m, type) and issubclass(m, Part) and m is not Part]
+    return sorted(found, key=lambda m: m.__name__)
+
+
+def keys() -> list[tuple[str, str]]:
+    return [(m.__name__, key) for m in models() for key in m.model_fields if (m.__name__, key) not in NOT_KEYS]
+
+
+@pytest.mark.parametrize(("model", "key"), keys())
+def test_every_key_of_the_job_file_is_explained(model: str, key: str) -> None:
+    """In the section of its model, as the first cell of a table's row."""
+    sections = re.split(r"^(?=## )", text_of(ROOT / "docs" / "job-file.md"), flags=re.MULTILINE)
+    section = next((s for s in sections if f"`{model}`" in s.splitlines()[0]), None)
+    assert section is not None, f"docs/job-file.md has no section with `{model}` in its heading"
+    assert re.search(rf"^\| `{re.escape(key)}` \|", section, re.MULTILINE), f"docs/job-file.md does not explain {key!r} of {model}"
+
+
+def options() -> Iterator[tuple[str, str, str]]:
+    """(command, what a person types, help text) of every option, and of every command itself."""
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        yield name, f"warpbeam {name}", command.help or ""
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                yield name, parameter.opts[0], parameter.help or ""
+
+
+@pytest.mark.parametrize(("command", "words", "help_text"), list(options()))
+def test_every_command_and_option_is_named_and_has_help(command: str, words: str, help_text: str) -> None:
+    assert help_text.strip(), f"{words} of {command} has no help text"
+    assert re.search(rf"{re.escape(words)}(?![\w-])", all_pages()), f"no document names {words} of {command}"
+
+
+def test_help_names_every_command() -> None:
+    """The documents name no command that is not there."""
+    named = set(re.findall(r"^warpbeam ([a-z]+)", "\n".join(b for p in PAGES for k, b in fences(p) if k in ("", "sh")), re.MULTILINE))
+    assert named <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def fences(path: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: (language, content)."""
+    return FENCE.findall(text_of(path))
+
+
+def shown_jobs() -> list[tuple[str, str]]:
+    """(page and number, YAML) of every block that is a whole job."""
+    found = [(f"{p.relative_to(ROOT)}#{i}", body) for p in JOB_PAGES for i, (kind, body) in enumerate(fences(p)) if kind == "yaml"]
+    return [(where, body) for where, body in found if "source:" in body and "target:" in body]
+
+
+@pytest.mark.parametrize(("where", "body"), shown_jobs(), ids=lambda value: value if "#" in value and "\n" not in value else "yaml")
+def test_every_shown_job_is_a_job(where: str, body: str) -> None:
+    job = Job.model_validate(yaml.safe_load(body))
+    assert job.vectors, where
+
+
+def test_jobs_are_shown() -> None:
+    """The README shows at least one job; else the test above would test nothing."""
+    assert [where for where, _ in shown_jobs() if where.startswith("README.md")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_piece_of_yaml_is_yaml_with_known_keys(path: Path) -> None:
+    """A piece of a job is checked by its keys at the top: what it shows must be a key of Job."""
+    for kind, body in fences(path):
+        if kind == "yaml":
+            piece = yaml.safe_load(body)
+            assert isinstance(piece, dict), f"{path}: no mapping: {body}"
+            assert piece.keys() <= Job.model_fields.keys() - {"base"}, f"{path}: unknown keys in {sorted(piece)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_make_target_exists(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    text = text_of(path)
+    quoted = re.findall(r"`make ([a-z]+)[^`]*`", text)
+    typed = [t for _, body in fences(path) for t in re.findall(r"^make ([a-z]+)", body, re.MULTILINE)]
+    assert {*quoted, *typed} <= targets, f"{path.name} names {sorted({*quoted, *typed} - targets)}; the Makefile has {sorted(targets)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    text = FENCE.sub("", text_of(path))
+    targets = [link.partition("#") for link in LINK.findall(text) if "://" not in link and not link.startswith("mailto:")]
+    for target, _, anchor in targets:
+        place = (path.parent / target) if target else path
+        assert place.exists(), f"{path.relative_to(ROOT)} links to {target}, which is not there"
+        if anchor and place.suffix == ".md":
+            assert anchor in anchors(place), f"{path.relative_to(ROOT)} links to {target}#{anchor}; there is no such heading"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(path)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_every_decision_is_one_page_of_three_parts() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert pages
+    for number, page in enumerate(pages, 1):
+        assert page.name.startswith(f"{number:04}-"), f"{page.name}: decisions are numbered without gaps"
+        text = text_of(page)
+        assert len(text.splitlines()) < 40, f"{page.name} has more than 40 lines"
+        assert [h for h in ("## Context", "## Decision", "## Consequence") if h not in text] == [], page.name
