@@ -2,10 +2,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-WARPBEAM := $(VENV)/bin/warpbeam
 STAMP := $(VENV)/warpbeam-env
-JOB := examples/stdlib.yaml
-SET := $(if $(WEAVIATE_URL),--set "target.weaviate=$(WEAVIATE_URL)")
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 export HF_HUB_OFFLINE := 1
 
@@ -31,14 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: env ## load Python's standard library into a Weaviate on this machine and search it
-	@echo "1. reading the docstrings of Python's standard library"
-	@$(PY) examples/stdlib.py
-	@echo "2. loading them into Weaviate: warpbeam run $(JOB)"
-	@$(WARPBEAM) run $(JOB) $(SET)
-	@echo "3. searching them"
-	@$(WARPBEAM) search $(JOB) "parse command line arguments" --limit 3 $(SET)
-	@$(WARPBEAM) search $(JOB) "run a command in a child process" --limit 3 $(SET)
-	@$(WARPBEAM) search $(JOB) "compress data with gzip" --limit 3 $(SET)
+	@$(PY) examples/demo.py
 
 test: env ## run the tests, against a real Weaviate
 	@$(if $(WEAVIATE_URL),echo "Weaviate: $(WEAVIATE_URL)",echo "Weaviate server program: $$($(PY) -m jobs.embedded program)")

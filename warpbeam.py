@@ -7,4 +7,15 @@ from pipelines.vectorize import VectorizeObjects
 from pipelines.write import WriteObjects
 from schemas.errors import JobError, RowError, WarpbeamError, WorldError
 
-__all__ = ["JobError", "Plan", "RowError", "VectorizeObjects", "WarpbeamError", "WorldError", "WriteObjects", "build", "encoder", "load_job"]
+__all__ = [
+    "JobError",
+    "Plan",
+    "RowError",
+    "VectorizeObjects",
+    "WarpbeamError",
+    "WorldError",
+    "WriteObjects",
+    "build",
+    "encoder",
+    "load_job",
+]

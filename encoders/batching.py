@@ -15,7 +15,7 @@ Positions = npt.NDArray[np.int64]
 
 
 def plan_batches(lengths: Sequence[int] | Lengths, tokens: int = TOKENS, rows: int = ROWS) -> list[Positions]:
-    """Positions in batches of like length: in each, rows × longest ≤ `tokens` and at most `rows`; a longer value stands alone.
+    """Positions in batches of like length: in each, rows times longest <= `tokens` and at most `rows`; a longer value stands alone.
 
     The batch with the longest values comes first, so that a device runs out of memory at once or not at all; the
     others follow in an order that is mixed, but always the same, so that the pace at any time tells of the whole.
@@ -44,7 +44,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def run_batches(
-    batches: Sequence[Positions], forward: Callable[[Positions], npt.NDArray[np.float32]], out: npt.NDArray[np.float32], progress: Progress | None
+    batches: Sequence[Positions],
+    forward: Callable[[Positions], npt.NDArray[np.float32]],
+    out: npt.NDArray[np.float32],
+    progress: Progress | None,
 ) -> None:
     """Put `forward` of each batch into the rows of `out`; a batch that runs out of memory is halved."""
     waiting = list(reversed(batches))

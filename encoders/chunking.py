@@ -30,11 +30,13 @@ def _tokenizer(encoder: Encoder, tokens: int) -> Any:
 
     fast = getattr(getattr(encoder, "model", None), "tokenizer", None)
     backend = getattr(fast, "backend_tokenizer", None)
-    if backend is None:
+    if fast is None or backend is None:
         raise JobError("chunk.model: this model has no fast tokenizer to count tokens with; name a vector with a text model")
     limit, special = getattr(encoder, "max_tokens", None), fast.num_special_tokens_to_add()
     if limit and tokens + special > limit:
-        raise JobError(f"chunk.tokens: {tokens} and {special} special tokens are more than the {limit} that the model takes; at most {limit - special}")
+        raise JobError(
+            f"chunk.tokens: {tokens} and {special} special tokens are more than the {limit} that the model takes; at most {limit - special}"
+        )
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -23,7 +23,9 @@ class FakeEncoder:
         """The words of each text."""
         return [len(t.split()) for t in texts]
 
-    def encode(self, values: Sequence[str | bytes], modality: str = "text", role: Role = "document", progress: Progress | None = None) -> Encoding:
+    def encode(
+        self, values: Sequence[str | bytes], modality: str = "text", role: Role = "document", progress: Progress | None = None
+    ) -> Encoding:
         """Vectors (n, dim) float32 drawn from a generator that the value's digest seeds."""
         vectors = np.empty((len(values), self.dim), np.float32)
         for i, value in enumerate(values):

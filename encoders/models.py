@@ -23,7 +23,9 @@ def check_model(name: str, wanted: tuple[str, ...] = ("modules.json", "config.js
     if not is_folder(name):
         return
     if not folder.is_dir():
-        raise JobError(f"the model {name!r} is no folder; give a folder with a saved model, or a hub name such as sentence-transformers/all-MiniLM-L6-v2")
+        raise JobError(
+            f"the model {name!r} is no folder; give a folder with a saved model, or a hub name such as sentence-transformers/all-MiniLM-L6-v2"
+        )
     if not any((folder / file).exists() for file in wanted):
         raise JobError(f"the folder {name!r} is no model: it has none of {', '.join(wanted)}")
 

@@ -60,7 +60,7 @@ class TextEncoder:
             return self.prompts[role]
         names = ("query",) if role == "query" else ("document", "passage", "corpus")
         own = next((self.model.prompts[n] for n in names if n in self.model.prompts), None)
-        return own if own is not None else self.model.prompts.get(self.model.default_prompt_name or "", "")
+        return str(own if own is not None else self.model.prompts.get(self.model.default_prompt_name or "", ""))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text, special ones included, not truncated."""
@@ -85,7 +85,9 @@ class TextEncoder:
             result.truncated = over
         return result
 
-    def _encode_cut(self, values: Sequence[str], lengths: "np.ndarray[Any, np.dtype[np.int64]]", prompt: str, role: Role, progress: Progress | None) -> Encoding:
+    def _encode_cut(
+        self, values: Sequence[str], lengths: "np.ndarray[Any, np.dtype[np.int64]]", prompt: str, role: Role, progress: Progress | None
+    ) -> Encoding:
         """Encode each value once; the model's tokenizer cuts what is too long."""
         seen = lengths if self.max_tokens is None else np.minimum(lengths, self.max_tokens)
         vectors: Vectors = np.empty((len(values), self.dim), np.float32)

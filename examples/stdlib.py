@@ -126,10 +126,12 @@ def docstring(value: Any) -> str:
 
 
 def write(path: Path) -> int:
-    """Write the Parquet file in one step; gives the number of rows."""
+    """Write the Parquet file in one step, unless it holds these rows already; gives the number of rows."""
     names = [("key", pa.string()), ("module", pa.string()), ("name", pa.string()), ("kind", pa.string())]
     table = pa.Table.from_pylist(rows(), schema=pa.schema([*names, ("docstring", pa.string()), ("lines", pa.int64())]))
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and pq.read_table(path).equals(table):
+        return int(table.num_rows)
     fresh = path.with_suffix(".new")
     pq.write_table(table, fresh, row_group_size=ROW_GROUP)
     fresh.replace(path)

@@ -78,7 +78,15 @@ def tell_faults(console: Console, faults: list[str], away: list[str], as_json: b
 
 def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast, as_json: bool) -> None:
     if as_json:
-        console.print_json(data={"faults": [], "away": [], "remarks": found.remarks, "plan": plan.__dict__, "sample": {"rows": sample.rows, "failed": failing(sample)}})
+        console.print_json(
+            data={
+                "faults": [],
+                "away": [],
+                "remarks": found.remarks,
+                "plan": plan.__dict__,
+                "sample": {"rows": sample.rows, "failed": failing(sample)},
+            }
+        )
         return
     tell_lines(console, _lines(found, sample, plan))
     console.print("[green]Nothing is wrong with this job; nothing was written.[/]")
@@ -89,7 +97,10 @@ def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, s
     verb = "will be made from " + str(found.job.target.create) if found.creates else "exists"
     lines = [
         ("source", f"{found.job.source.kind}: {found.job.source.location}"),
-        ("rows", f"{plan.rows:,} in {plan.shards:,} shards" if plan.rows is not None else f"unknown before reading; {plan.shards:,} shards"),
+        (
+            "rows",
+            f"{plan.rows:,} in {plan.shards:,} shards" if plan.rows is not None else f"unknown before reading; {plan.shards:,} shards",
+        ),
         ("collection", f"{found.collection.name} ({verb})"),
         ("properties", ", ".join(p.name for p in found.layout.stored)),
     ]

@@ -14,7 +14,9 @@ from rich.console import Console
 
 from schemas.errors import JobError, RowError, WorldError
 
-app = typer.Typer(help="Loads Weaviate at the speed of the model.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Loads Weaviate at the speed of the model.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 console = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
@@ -134,7 +136,13 @@ def main() -> None:
     here = Path(__file__).parent.parent
     for package in (pipelines, schemas):
         if Path(str(package.__file__)).parent.parent != here:
-            sys.exit(f"another package named {package.__name__!r} ({package.__file__}) hides Warpbeam's: give Warpbeam an environment of its own")
+            sys.exit(
+                f"another package named {package.__name__!r} ({package.__file__}) hides Warpbeam's: give Warpbeam an environment of its own"
+            )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -119,7 +119,9 @@ def planned_collection(job: Job) -> Collection:
     """The collection that `target.create` defines. Raises JobError."""
     spec = job.target
     if spec.create is None:
-        raise JobError(f"target.collection: {spec.collection!r} is missing on the server; make it there, or name its definition in target.create")
+        raise JobError(
+            f"target.collection: {spec.collection!r} is missing on the server; make it there, or name its definition in target.create"
+        )
     path = job.resolve(spec.create)
     try:
         with open(path, encoding="utf-8") as file:

@@ -17,6 +17,13 @@ from schemas.objects import shorten
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 SECRETS = (("target", "weaviate", "api_key"), ("target", "weaviate", "headers"))
+SERVER = ("target", "weaviate")  # a value at, above or below it may hold a secret, and is never shown
+FORMS: dict[Any, Any] = {
+    "list[str]": dict,
+    "dict[str,float]": list,
+    "str": dict,
+    "TenantSpec": str,
+}  # a form that pydantic tries -> what it is not
 Where = tuple[str | int, ...]
 
 
@@ -32,7 +39,12 @@ def read_job(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Job | Non
     """The job and what is wrong with it; the job without its faulty keys, so that the rest can be checked, or None."""
     data = parse_yaml(Path(path))
     faults = [fault for override in overrides for fault in _override(data, override)]
-    data, missing = _filled(data)
+    if "base" in data:
+        faults.append("base: there is no such key here")
+    try:
+        data, missing = _filled(data)
+    except RecursionError:
+        raise JobError(f"the job file {path} is nested too deeply, or an alias contains itself") from None
     job, more = _validated(data | {"base": Path(path).parent.absolute()})
     return (job and resolved(job)), faults + missing + more
 
@@ -40,21 +52,42 @@ def read_job(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Job | Non
 def parse_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises JobError."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _yaml(path.read_text(encoding="utf-8"), f"the job file {path}")
     except OSError as error:
         raise JobError(f"the job file {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise JobError(f"the job file {path} is no YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"the job file {path} is no YAML: it is not UTF-8 ({error.reason} at byte {error.start})") from error
     if not isinstance(data, dict):
-        raise JobError(f"the job file {path} must have the keys source, target and vectors; it is {shorten(data)}")
+        raise JobError(f"the job file {path} must have the keys source, target and vectors; it is no mapping but {type(data).__name__}")
     return {str(key): value for key, value in data.items()}
+
+
+def _yaml(text: str, name: str) -> Any:
+    """What `text` says. Raises JobError, which shows the place and not the text: there may be a secret in it."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise JobError(
+            f"{name} is no YAML: {error.problem}" + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
+        ) from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        raise JobError(
+            f"{name} is no YAML: it has a value that is no number or date, a forbidden character, or is nested too deeply ({type(error).__name__})"
+        ) from None
 
 
 def _override(data: dict[str, Any], override: str) -> Iterator[str]:
     """Put `a.b=value` into `data`; the value is read as YAML."""
     key, sign, value = override.partition("=")
+    shown = re.match(r"[\w.-]*", key)
     if not sign or not all(key.split(".")):
-        yield f"--set {override}: write key=value, as in --set target.tenant=acme"
+        yield f"--set {shown and shown.group()}: write key=value, as in --set target.tenant=acme"
+        return
+    try:
+        content = _yaml(value, f"--set {key}: the value")
+    except JobError as error:
+        yield str(error)
         return
     *parents, last = key.split(".")
     place = data
@@ -62,7 +95,7 @@ def _override(data: dict[str, Any], override: str) -> Iterator[str]:
         if not isinstance(place.get(name), dict):
             place[name] = {} if place.get(name) is None else {"url": place[name]}
         place = place[name]
-    place[last] = yaml.safe_load(value)
+    place[last] = content
 
 
 def _filled(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -90,14 +123,20 @@ def _variable(name: str, where: Where, missing: list[str]) -> str:
 def _validated(data: dict[str, Any]) -> tuple[Job | None, list[str]]:
     """The job in `data`, and its faults; faulty keys are taken out until the rest is a job, or nothing is left of it."""
     faults: list[str] = []
+    cut: list[Where] = []
     data = copy.deepcopy(data)
     for _ in range(8):
         try:
             return Job.model_validate(data), faults
         except ValidationError as error:
-            sentences = _sentences(error)
-            faults += [s for s in sentences if s not in faults]
-            if not all([_prune(data, e["loc"]) for e in error.errors()]):
+            found = error.errors(include_url=False)
+            faults += [
+                s
+                for s in dict.fromkeys(_sentence(e) for e in found if not _follows(e["loc"], cut) and not _other_form(e))
+                if s not in faults
+            ]
+            cut += [e["loc"] for e in found]
+            if not all([_prune(data, where) for where in cut[-len(found) :]]):
                 return None, faults
     return None, faults
 
@@ -118,8 +157,16 @@ def _prune(data: Any, where: Where) -> bool:
     return True
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    return list(dict.fromkeys(_sentence(e) for e in error.errors(include_url=False)))
+def _follows(where: Where, cut: Sequence[Where]) -> bool:
+    """Whether a fault at `where` is only there because something below it was taken out."""
+    if not where:  # the one check across the job: chunk.model is a vector
+        return any(c[:1] in (("vectors",), ("chunk",)) for c in cut)
+    return any(c[: len(where)] == where for c in cut)
+
+
+def _other_form(error: Any) -> bool:
+    """Whether pydantic tried the form of a key that the job does not use: a list for a map, or a text for a mapping."""
+    return isinstance(error["input"], FORMS.get(error["loc"][-1] if error["loc"] else "", ()))
 
 
 def _sentence(error: Any) -> str:
@@ -131,7 +178,7 @@ def _sentence(error: Any) -> str:
     if kind == "missing":
         return f"{key}: this key is missing"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if kind == "value_error" or where[:3] in SECRETS else f" {shorten(error['input'])}:"
+    shown = "" if kind == "value_error" or where[:2] == SERVER[: len(where)] else f" {shorten(error['input'])}:"
     return f"{key or 'the job'}:{shown} {message[0].lower() + message[1:]}"
 
 

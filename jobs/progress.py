@@ -53,7 +53,15 @@ def watch(work: Thread, tally: Tally, console: Console) -> None:
 
 
 def _bar(work: Thread, tally: Tally, console: Console) -> None:
-    columns = [SpinnerColumn(), TextColumn("loading"), BarColumn(), MofNCompleteColumn(), _Rate(tally), TextColumn("left"), TimeRemainingColumn()]
+    columns = [
+        SpinnerColumn(),
+        TextColumn("loading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(tally),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading", total=tally.total)
         while work.is_alive():

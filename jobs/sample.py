@@ -120,7 +120,9 @@ def _check_sample(found: Findings, sample: Sample) -> None:
         stored = found.target.stored_dims(tenant or "")
         for name, vector in found.layout.vectors.items():
             if vector.dim and name in stored and stored[name] != vector.dim:
-                faults.append(f"vectors.{name}: column {vector.column!r} has vectors of {vector.dim} numbers; collection {found.collection.name} has vectors of {stored[name]}")
+                faults.append(
+                    f"vectors.{name}: column {vector.column!r} has vectors of {vector.dim} numbers; collection {found.collection.name} has vectors of {stored[name]}"
+                )
     if new := [f for f in faults if f not in found.faults]:
         raise JobError(*new)
 

@@ -72,7 +72,9 @@ def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hy
     return _query(job, collection, collection.vectors[chosen], vector, value, limit, hybrid)
 
 
-def _query(job: Job, collection: Collection, config: VectorConfig, vector: Vectors, value: Any, limit: int, hybrid: float | None) -> list[dict[str, Any]]:
+def _query(
+    job: Job, collection: Collection, config: VectorConfig, vector: Vectors, value: Any, limit: int, hybrid: float | None
+) -> list[dict[str, Any]]:
     from weaviate.classes.query import MetadataQuery
     from weaviate.exceptions import WeaviateBaseError
 
@@ -83,9 +85,18 @@ def _query(job: Job, collection: Collection, config: VectorConfig, vector: Vecto
             if isinstance(job.target.tenant, str):
                 found = found.with_tenant(job.target.tenant)
             if hybrid is None:
-                reply = found.query.near_vector(vector.tolist(), target_vector=target, limit=limit, return_metadata=MetadataQuery(distance=True))
+                reply = found.query.near_vector(
+                    vector.tolist(), target_vector=target, limit=limit, return_metadata=MetadataQuery(distance=True)
+                )
             else:
-                reply = found.query.hybrid(str(value), vector=vector.tolist(), alpha=hybrid, target_vector=target, limit=limit, return_metadata=MetadataQuery(score=True))
+                reply = found.query.hybrid(
+                    str(value),
+                    vector=vector.tolist(),
+                    alpha=hybrid,
+                    target_vector=target,
+                    limit=limit,
+                    return_metadata=MetadataQuery(score=True),
+                )
     except WeaviateBaseError as error:
         raise WorldError(f"Weaviate at {job.target.weaviate.url} did not answer the search: {error}") from error
     key = "distance" if hybrid is None else "score"
@@ -153,4 +164,6 @@ def _cell(value: Any) -> str:
 
 def tell_vector(console: Console, vector: Vectors) -> None:
     """A vector for a person: its length, its norm, its first numbers."""
-    console.print(f"{len(vector)} numbers, length {np.linalg.norm(vector):.4f}: {', '.join(f'{v:.5f}' for v in vector[:8])} …", highlight=False)
+    console.print(
+        f"{len(vector)} numbers, length {np.linalg.norm(vector):.4f}: {', '.join(f'{v:.5f}' for v in vector[:8])} …", highlight=False
+    )

@@ -49,7 +49,7 @@ def _objects(light: pa.RecordBatch, part: pa.RecordBatch, spec: ChunkSpec, lengt
     return objects
 
 
-class ChunkObjects(beam.PTransform):  # type: ignore[misc]
+class ChunkObjects(beam.PTransform):
     """Objects to objects, one per chunk."""
 
     def __init__(self, spec: ChunkSpec, vector: VectorSpec, namespace: str = "") -> None:
@@ -62,7 +62,7 @@ class ChunkObjects(beam.PTransform):  # type: ignore[misc]
         return objects | "Chunk" >> beam.ParDo(_Chunk(self.spec, self.vector, self.namespace)).with_output_types(pa.RecordBatch)
 
 
-class _Chunk(beam.DoFn):  # type: ignore[misc]
+class _Chunk(beam.DoFn):
     def __init__(self, spec: ChunkSpec, vector: VectorSpec, namespace: str) -> None:
         self.spec, self.vector, self.namespace = spec, vector, namespace
         self.splitter: Splitter | None = None

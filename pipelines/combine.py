@@ -35,4 +35,5 @@ def unit(vectors: Floats) -> Floats:
     """`vectors` (n, dim) scaled to length 1; a zero vector becomes NaN."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (vectors / norms).astype(np.float32)
+        scaled: Floats = (vectors / norms).astype(np.float32)
+    return scaled

@@ -38,7 +38,7 @@ def store_rejected(shard: str, batches: Iterable[pa.RecordBatch], folder: str, s
     return len(table.column("row").unique())
 
 
-class StoreRejected(beam.PTransform):  # type: ignore[misc]
+class StoreRejected(beam.PTransform):
     """Writes rejections to a folder, and counts their rows as `counter`."""
 
     def __init__(self, folder: str, counter: str) -> None:
@@ -56,7 +56,7 @@ class StoreRejected(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _Store(beam.DoFn):  # type: ignore[misc]
+class _Store(beam.DoFn):
     def __init__(self, folder: str, counter: str) -> None:
         self.folder, self.counter = folder, counter
 

@@ -19,7 +19,9 @@ def ids(raw: pa.RecordBatch, layout: Layout, reasons: Reasons) -> Iterator[tuple
     yield UUID, pa.array(uuids, pa.binary(16))
     if layout.tenant:
         tenants = [str(t) if t is not None else "" for t in raw.column(layout.tenant).to_pylist()]
-        missing = {i: ("no_tenant", f"column {layout.tenant!r} is null or empty; every row needs a tenant") for i, t in enumerate(tenants) if not t}
+        missing = {
+            i: ("no_tenant", f"column {layout.tenant!r} is null or empty; every row needs a tenant") for i, t in enumerate(tenants) if not t
+        }
         add_reasons(reasons, missing)
         yield TENANT, pa.array(tenants, pa.string())
 

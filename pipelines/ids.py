@@ -73,7 +73,7 @@ def _named(ordered: list[Piece], owner: Any, rows: Any, losers: Any) -> dict[str
     return found
 
 
-class FindDuplicates(beam.PTransform):  # type: ignore[misc]
+class FindDuplicates(beam.PTransform):
     """Shards to (shard, row numbers to leave out), and a note for each such row."""
 
     def __init__(self, source: Source, layout: Layout) -> None:
@@ -91,7 +91,7 @@ class FindDuplicates(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _Ids(beam.DoFn):  # type: ignore[misc]
+class _Ids(beam.DoFn):
     def __init__(self, source: Source, layout: Layout) -> None:
         self.source, self.layout = source, layout
 
@@ -99,7 +99,7 @@ class _Ids(beam.DoFn):  # type: ignore[misc]
         return shard_ids(self.source, shard, self.layout)
 
 
-class _Losers(beam.DoFn):  # type: ignore[misc]
+class _Losers(beam.DoFn):
     def process(self, element: tuple[int, Iterable[Piece]]) -> Iterator[Any]:
         for shard, rows in find_losers(element[1]).items():
             yield shard, np.array([r for r, _ in rows], np.int64).tobytes()

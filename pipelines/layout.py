@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from pipelines.precomputed import is_multi, vector_type_fault
-from schemas.collection import Collection, Property
+from schemas.collection import Collection, Property, VectorConfig
 from schemas.columns import is_reserved
 from schemas.job import Job, TenantSpec, VectorSpec
 from schemas.objects import type_fault
@@ -50,7 +50,9 @@ class Layout:
         """What of the layout a source with `schema` can fill, so that a sample can be read in spite of faults; None without a key."""
         if self.key not in schema.names:
             return None
-        properties = {n: (c, p) for n, (c, p) in self.properties.items() if c in schema.names and not type_fault(c, schema.field(c).type, p)}
+        properties = {
+            n: (c, p) for n, (c, p) in self.properties.items() if c in schema.names and not type_fault(c, schema.field(c).type, p)
+        }
         there = {n: v for n, v in self.vectors.items() if v.column in schema.names}
         vectors = {n: v for n, v in there.items() if not vector_type_fault(v.column, schema.field(v.column).type, v.multi)}
         tenant = self.tenant if self.tenant in schema.names else None
@@ -84,7 +86,7 @@ def _keeps_uri(name: str, job: Job, collection: Collection) -> bool:
 
 
 def _mapping(schema: pa.Schema, job: Job, collection: Collection) -> dict[str, str]:
-    """property -> column: the job's own, or every column under its own name, those with another purpose left out."""
+    """Property -> column: the job's own, or every column under its own name, those with another purpose left out."""
     if job.source.properties is not None:
         return job.source.properties
     tenant = job.target.tenant
@@ -157,23 +159,34 @@ def _vector_faults(name: str, spec: VectorSpec, schema: pa.Schema, collection: C
     config = collection.vectors.get(name)
     if config is None:
         yield f"vectors.{name}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors) or 'none'}"
-        return
-    if spec.column and spec.column in schema.names:
-        if fault := vector_type_fault(spec.column, schema.field(spec.column).type, config.multi):
-            yield f"vectors.{name}: {fault}"
-        if config.multi and layout.vectors[name].dim is None and spec.dimensions is None and not is_multi(schema.field(spec.column).type):
-            yield f"vectors.{name}: a multi-vector in bytes needs `dimensions`, the length of one vector"
-        return
-    if spec.model and not spec.fields:
-        yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (made by {config.module!r}, this vector has none of its own that Warpbeam reads)"
-    for kind, fields in (("text_fields", spec.text_fields), ("image_fields", spec.image_fields)):
-        for wanted in fields:
-            if wanted not in layout.properties:
-                yield f"vectors.{name}.{kind}: {wanted!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"
-            elif kind == "image_fields" and layout.properties[wanted][1].scalar not in ("blob", "text"):
-                yield f"vectors.{name}.image_fields: property {wanted!r} is {layout.properties[wanted][1].data_type}; images are blobs"
-            elif kind == "image_fields" and layout.properties[wanted][1].scalar == "text" and wanted not in layout.media:
-                yield f"vectors.{name}.image_fields: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
+    elif spec.column:
+        yield from _precomputed_faults(name, spec, schema, config)
+    elif not spec.fields:
+        yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (vectorizer {config.module!r} names none that Warpbeam reads)"
+    else:
+        yield from _field_faults(name, spec, layout)
+
+
+def _precomputed_faults(name: str, spec: VectorSpec, schema: pa.Schema, config: VectorConfig) -> Iterator[str]:
+    if spec.column is None or spec.column not in schema.names:
+        return  # a missing column is said already
+    found = schema.field(spec.column).type
+    if fault := vector_type_fault(spec.column, found, config.multi):
+        yield f"vectors.{name}: {fault}"
+    elif config.multi and spec.dimensions is None and not is_multi(found):
+        yield f"vectors.{name}: a multi-vector in bytes needs `dimensions`, the length of one vector"
+
+
+def _field_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
+    for wanted in spec.fields:
+        if wanted not in layout.properties:
+            yield f"vectors.{name}: {wanted!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"
+    for wanted in (w for w in spec.image_fields if w in layout.properties):
+        data_type = layout.properties[wanted][1].data_type
+        if data_type not in ("blob", "text"):
+            yield f"vectors.{name}.image_fields: property {wanted!r} is {data_type}; images are blobs"
+        elif data_type == "text" and wanted not in layout.media:
+            yield f"vectors.{name}.image_fields: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
 
 
 def _chunk_faults(job: Job, collection: Collection, layout: Layout) -> Iterator[str]:

@@ -56,7 +56,9 @@ def build(root: Any, plan: Plan) -> None:
         stored = frozenset(name for name in media if job.media[name].store)
         objects, more = _split(objects | "FetchMedia" >> FetchMedia(media, job.source.storage_options, stored), "objects")
         rejected += more
-    vectorized = objects | "VectorizeObjects" >> VectorizeObjects(job.vectors, job.chunk and job.chunk.property, layout.unstored, plan.zero_allowed)
+    vectorized = objects | "VectorizeObjects" >> VectorizeObjects(
+        job.vectors, job.chunk.property if job.chunk else None, layout.unstored, plan.zero_allowed
+    )
     written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)
     rejected += [vectorized[REJECTED_TAG], written[REJECTED_TAG]]
     _store("Rejected", rejected, plan.failures, "rows/failed")
@@ -72,7 +74,7 @@ def _duplicates(shards: Any, plan: Plan) -> tuple[Any, list[Any]]:
     return beam.pvalue.AsSingleton(merged), [found[NOTES_TAG]]
 
 
-class _MergeLosers(beam.CombineFn):  # type: ignore[misc]
+class _MergeLosers(beam.CombineFn):
     """(shard, row numbers) to {shard: row numbers}."""
 
     def create_accumulator(self) -> dict[str, bytes]:

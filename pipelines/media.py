@@ -68,7 +68,7 @@ def fetch_media(
     reasons: Reasons = {}
     for name, prefixes in media.items():
         uris = batch.column(name).to_pylist()
-        values = list(pool.map(lambda u, p=prefixes: _try(u, p, options), uris))  # type: ignore[misc]
+        values = list(pool.map(lambda u, p=prefixes: _try(u, p, options), uris))
         for i, value in enumerate(values):
             if isinstance(value, RowError):
                 reasons[i], values[i] = (value.code, f"property {name!r}: {value.reason}"), None
@@ -83,10 +83,12 @@ def _try(uri: str | None, prefixes: Sequence[str], options: Mapping[str, Any]) -
         return error
 
 
-class FetchMedia(beam.PTransform):  # type: ignore[misc]
+class FetchMedia(beam.PTransform):
     """Objects with URIs to objects with bytes, a few rows at a time, so that a batch of photos fits in memory."""
 
-    def __init__(self, media: Mapping[str, Sequence[str]], storage_options: Mapping[str, Any], stored: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, media: Mapping[str, Sequence[str]], storage_options: Mapping[str, Any], stored: frozenset[str] = frozenset()
+    ) -> None:
         """`media`: property -> the prefixes below which its URIs may lie; `stored`: those whose bytes are written."""
         super().__init__()
         self.media, self.storage_options, self.stored = dict(media), dict(storage_options), stored
@@ -97,7 +99,7 @@ class FetchMedia(beam.PTransform):  # type: ignore[misc]
         return objects | "Fetch" >> do.with_outputs(REJECTED_TAG, main="objects")
 
 
-class _Fetch(beam.DoFn):  # type: ignore[misc]
+class _Fetch(beam.DoFn):
     def __init__(self, media: dict[str, Sequence[str]], storage_options: dict[str, Any], stored: frozenset[str]) -> None:
         self.media, self.storage_options, self.stored = media, storage_options, stored
         self.pool: ThreadPoolExecutor | None = None

@@ -47,13 +47,20 @@ def usual_length(column: pa.Array) -> int | None:
 def as_vectors(column: pa.Array, dim: int, zero_allowed: bool) -> tuple[pa.Array, Reasons]:
     """`column` as fixed_size_list<float32>[dim]; wrong length, NaN, infinity and (for cosine) all-zero are named and null."""
     flat, starts, lengths, valid = _flatten(column)
-    reasons = {int(i): ("vector_length", f"the vector has {lengths[i]} numbers; the others have {dim}") for i in np.flatnonzero(valid & (lengths != dim))}
+    reasons = {
+        int(i): ("vector_length", f"the vector has {_count(lengths[i])}; the others have {dim}")
+        for i in np.flatnonzero(valid & (lengths != dim))
+    }
     good = np.flatnonzero(valid & (lengths == dim))
     vectors = flat[starts[good][:, None] + np.arange(dim)] if len(good) else np.zeros((0, dim), np.float32)
     reasons |= {int(good[i]): reason for i, reason in value_faults(vectors, zero_allowed).items()}
     out = np.zeros((len(column), dim), np.float32)
     out[good] = vectors
     return fixed(out, np.array([bool(valid[i]) and i not in reasons for i in range(len(column))], bool)), reasons
+
+
+def _count(length: int) -> str:
+    return f"{length} numbers" if length >= 0 else "bytes that are no whole number of float32"
 
 
 def _flatten(column: pa.Array) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
@@ -69,7 +76,9 @@ def _flatten(column: pa.Array) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArr
     return flat, np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64), lengths, valid
 
 
-def _flatten_bytes(column: pa.Array, valid: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _flatten_bytes(
+    column: pa.Array, valid: npt.NDArray[np.bool_]
+) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """As `_flatten`, for little-endian float32 bytes; a length that is no multiple of 4 counts as -1."""
     values = [v if v is not None else b"" for v in column.to_pylist()]
     lengths = np.array([len(v) // 4 if len(v) % 4 == 0 else -1 for v in values], np.int64)
@@ -117,7 +126,8 @@ def _tokens(value: bytes | list[list[float]], dim: int) -> Floats:
         lengths = {len(v) if v is not None else 0 for v in value}
         if lengths != {dim}:
             raise ValueError(f"the multi-vector has vectors of {sorted(lengths) or 'no'} numbers; each needs {dim}")
-        tokens = np.array(value, np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused below
+            tokens = np.array(value, np.float32)
     if not np.isfinite(tokens).all():
         raise ValueError("the multi-vector has a number that is not finite")
     return tokens

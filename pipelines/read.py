@@ -49,7 +49,7 @@ def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
             yield item
 
 
-class ReadObjects(beam.PTransform):  # type: ignore[misc]
+class ReadObjects(beam.PTransform):
     """Shards to objects; rows that occur twice (`losers`: shard -> row numbers) are left out and counted."""
 
     def __init__(self, source: Source, layout: Layout, losers: Any) -> None:
@@ -63,7 +63,7 @@ class ReadObjects(beam.PTransform):  # type: ignore[misc]
         return shards | "Read" >> do.with_outputs(REJECTED_TAG, main="objects")
 
 
-class _Read(beam.DoFn):  # type: ignore[misc]
+class _Read(beam.DoFn):
     def __init__(self, source: Source, layout: Layout) -> None:
         self.source, self.layout = source, layout
 

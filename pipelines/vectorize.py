@@ -36,7 +36,12 @@ class Outcome:
 
 
 def vectorize_objects(
-    batch: pa.RecordBatch, spec: VectorSpec, encoder: Encoder, chunked: str | None = None, zero_allowed: bool = False, progress: Progress | None = None
+    batch: pa.RecordBatch,
+    spec: VectorSpec,
+    encoder: Encoder,
+    chunked: str | None = None,
+    zero_allowed: bool = False,
+    progress: Progress | None = None,
 ) -> Outcome:
     """The vector that `spec` describes for each row of `batch`; rows that cannot have it are in `reasons`."""
     parts = compose(batch, spec, chunked)
@@ -80,10 +85,16 @@ def encode_or_halve(batch: pa.RecordBatch, run: Any) -> Iterator[tuple[pa.Record
         yield from encode_or_halve(batch.slice(half), run)
 
 
-class VectorizeObjects(beam.PTransform):  # type: ignore[misc]
+class VectorizeObjects(beam.PTransform):
     """Objects to objects with their vectors; precomputed ones are there already."""
 
-    def __init__(self, vectors: Mapping[str, VectorSpec], chunked: str | None = None, drop: frozenset[str] = frozenset(), zero_allowed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        vectors: Mapping[str, VectorSpec],
+        chunked: str | None = None,
+        drop: frozenset[str] = frozenset(),
+        zero_allowed: frozenset[str] = frozenset(),
+    ) -> None:
         """`vectors` by name; `chunked`: the property that chunks replace; `drop`: properties that are encoded but not stored."""
         super().__init__()
         self.vectors, self.chunked, self.drop, self.zero_allowed = dict(vectors), chunked, drop, zero_allowed
@@ -94,7 +105,7 @@ class VectorizeObjects(beam.PTransform):  # type: ignore[misc]
         return objects | "Vectorize" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, main="objects")
 
 
-class _Vectorize(beam.DoFn):  # type: ignore[misc]
+class _Vectorize(beam.DoFn):
     """Coalesces batches into windows within the bundle, since sorting by length needs many rows."""
 
     def __init__(self, vectors: dict[str, VectorSpec], chunked: str | None, drop: frozenset[str], zero_allowed: frozenset[str]) -> None:
@@ -157,7 +168,11 @@ class _Vectorize(beam.DoFn):  # type: ignore[misc]
                     rejections += reject(rows, {0: (outcome.code, f"vector {name!r}: {outcome.reason}")}, "vectorize")
                     continue
                 _count(name, outcome)
-                notes += reject(rows, {i: ("truncated", f"vector {name!r}: the model saw only the beginning of the text") for i in outcome.truncated}, "vectorize")
+                notes += reject(
+                    rows,
+                    {i: ("truncated", f"vector {name!r}: the model saw only the beginning of the text") for i in outcome.truncated},
+                    "vectorize",
+                )
                 rejections += reject(rows, {i: (c, f"vector {name!r}: {m}") for i, (c, m) in outcome.reasons.items()}, "vectorize")
                 kept.append(without(set_column(rows, VECTOR + name, outcome.column), outcome.reasons))
         return concat(kept) if kept else batch.slice(0, 0), rejections, notes
@@ -169,7 +184,9 @@ class _Vectorize(beam.DoFn):  # type: ignore[misc]
         names = [n for n in self.vectors if VECTOR + n in batch.schema.names]
         missing = {n: batch.column(VECTOR + n).is_null().to_numpy(zero_copy_only=False) for n in names}
         none = np.logical_and.reduce(list(missing.values())) if missing else np.zeros(batch.num_rows, bool)
-        reasons = {int(i): ("no_vector", f"nothing to make a vector from: {self._reads()} null, empty or blank") for i in np.flatnonzero(none)}
+        reasons = {
+            int(i): ("no_vector", f"nothing to make a vector from: {self._reads()} null, empty or blank") for i in np.flatnonzero(none)
+        }
         notes = [n for name in names for n in reject(batch, self._absent(batch, name, missing[name] & ~none), "vectorize")]
         yield from rejected_output(reject(batch, reasons, "vectorize"))
         yield from rejected_output(notes, NOTES_TAG)
@@ -179,7 +196,10 @@ class _Vectorize(beam.DoFn):  # type: ignore[misc]
         """Rows that lack one vector while they have others; a later chunk lacks the vectors that stay with chunk 0."""
         if CHUNK in batch.schema.names:
             rows = rows & (batch.column(CHUNK).to_numpy() == 0)
-        return {int(i): ("without_vector", f"stored without vector {name!r}: what it reads is null, empty or blank") for i in np.flatnonzero(rows)}
+        return {
+            int(i): ("without_vector", f"stored without vector {name!r}: what it reads is null, empty or blank")
+            for i in np.flatnonzero(rows)
+        }
 
     def _reads(self) -> str:
         fields = [f for spec in self.vectors.values() for f in (spec.fields or (spec.column or "",))]

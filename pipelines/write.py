@@ -69,7 +69,7 @@ def shared_pace(objects_per_s: float | None) -> Pace:
         return _paces.setdefault(objects_per_s, Pace(objects_per_s))
 
 
-class WriteObjects(beam.PTransform):  # type: ignore[misc]
+class WriteObjects(beam.PTransform):
     """Objects to the target; gives the refused rows."""
 
     def __init__(self, target: Target, objects_per_s: float | None = None) -> None:
@@ -82,7 +82,7 @@ class WriteObjects(beam.PTransform):  # type: ignore[misc]
         return objects | "Write" >> beam.ParDo(_Write(self.target, self.objects_per_s)).with_outputs(REJECTED_TAG)
 
 
-class _Write(beam.DoFn):  # type: ignore[misc]
+class _Write(beam.DoFn):
     def __init__(self, target: Target, objects_per_s: float | None) -> None:
         self.target, self.objects_per_s = target, objects_per_s
         self.tally = RowTally()

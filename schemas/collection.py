@@ -63,7 +63,9 @@ class Collection:
 def parse_collection(definition: dict[str, Any]) -> Collection:
     """The collection that `definition` (one class, in Weaviate's JSON) describes. Raises JobError where it is none."""
     if not isinstance(definition.get("class"), str):
-        raise JobError(f"a class definition needs the key 'class' with the collection's name; it has the keys {', '.join(definition) or 'none'}")
+        raise JobError(
+            f"a class definition needs the key 'class' with the collection's name; it has the keys {', '.join(definition) or 'none'}"
+        )
     properties = _checked(definition.get("properties") or [], "properties")
     tenancy = definition.get("multiTenancyConfig") or {}
     return Collection(
@@ -93,7 +95,9 @@ def _checked(properties: Any, where: str) -> list[dict[str, Any]]:
     for i, p in enumerate(properties if isinstance(properties, list) else [properties]):
         types = p.get("dataType") if isinstance(p, dict) else None
         if not (types and isinstance(types, list) and isinstance(p.get("name"), str) and all(isinstance(t, str) for t in types)):
-            raise JobError(f'class definition: {where}[{i}] is {p}; a property needs a name and its type, as in {{"name": "title", "dataType": ["text"]}}')
+            raise JobError(
+                f'class definition: {where}[{i}] is {p}; a property needs a name and its type, as in {{"name": "title", "dataType": ["text"]}}'
+            )
     return list(properties)
 
 

@@ -43,7 +43,9 @@ class SourceSpec(Part):
     csv: str | None = Field(None, description="CSV with a header line; `.gz` is unpacked.")
     files: str | None = Field(None, description="A folder or glob of files; columns `path`, `name`, `bytes`.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="Handed to fsspec as it is.")
-    key: str | None = Field(None, description="The column that names a row, stable from run to run; the id is generate_uuid5(key, namespace).")
+    key: str | None = Field(
+        None, description="The column that names a row, stable from run to run; the id is generate_uuid5(key, namespace)."
+    )
     uuid: str | None = Field(None, description="A column that already holds the object's uuid; instead of `key`.")
     namespace: str = Field("", description="Put before the key when the id is made, as weaviate-client does.")
     properties: dict[str, str] | None = Field(None, description="property: column. Absent, every column goes under its own name.")
@@ -96,7 +98,9 @@ class ChunkSpec(Part):
 class MediaSpec(Part):
     """How the values of a media property are brought in and whether they are stored."""
 
-    fetch: list[str] = Field(default_factory=list, description="The values are URIs under one of these prefixes; nothing else is ever opened.")
+    fetch: list[str] = Field(
+        default_factory=list, description="The values are URIs under one of these prefixes; nothing else is ever opened."
+    )
     store: bool = Field(False, description="Store the bytes in the object (a blob property); otherwise they leave once encoded.")
 
 
@@ -128,7 +132,8 @@ class TargetSpec(Part):
     create: str | None = Field(None, description="A file with Weaviate's own class definition, used only if the collection is missing.")
     tenant: str | TenantSpec | None = Field(None, description="One tenant for all rows, or {column: ..., create: false}.")
     write: Literal["replace", "merge"] | None = Field(
-        None, description="For an object that is there: replace it whole, or merge: keep what the job does not name (read back and sent again)."
+        None,
+        description="For an object that is there: replace it whole, or merge: keep what the job does not name (read back and sent again).",
     )
     consistency_level: Literal["ONE", "QUORUM", "ALL"] = Field("QUORUM", description="How many replicas confirm a write.")
     max_objects_per_s: float | None = Field(None, gt=0, description="A ceiling for a server that also answers queries.")
@@ -164,12 +169,18 @@ def _model(value: Any) -> Any:
 class VectorSpec(Part):
     """One vector of an object: from a model, or precomputed in a column."""
 
-    model: Annotated[ModelSpec, BeforeValidator(_model)] | None = Field(None, description="A folder, a hub name, or {name|text+image|fake: ...}.")
+    model: Annotated[ModelSpec, BeforeValidator(_model)] | None = Field(
+        None, description="A folder, a hub name, or {name|text+image|fake: ...}."
+    )
     column: str | None = Field(None, description="A column with precomputed vectors: fixed-size lists, lists, or float32 bytes.")
     dimensions: int | None = Field(None, ge=1, description="The length of one vector, where the column is bytes or holds multi-vectors.")
-    text_fields: Fields = Field(default_factory=list, description="A list: one text, joined by newlines. A map: each field encoded apart, with its weight.")
+    text_fields: Fields = Field(
+        default_factory=list, description="A list: one text, joined by newlines. A map: each field encoded apart, with its weight."
+    )
     image_fields: Fields = Field(default_factory=list, description="Image properties, or a map with their weights.")
-    prompts: dict[Literal["document", "query"], str] = Field(default_factory=dict, description="Put before texts, instead of the model's own prompts.")
+    prompts: dict[Literal["document", "query"], str] = Field(
+        default_factory=dict, description="Put before texts, instead of the model's own prompts."
+    )
     long_text: Literal["truncate", "fail", "mean"] = Field(
         "truncate", description="Text over the model's limit: cut it (counted, named), reject the row, or average windows."
     )

@@ -127,8 +127,8 @@ def _coerce_list(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
     elements = pc.list_flatten(lists)
     bad: Reasons = {}
     values = _coerce_scalar(elements, Property(prop.name, prop.scalar, prop.nested), bad)
-    for i in np.flatnonzero(elements.is_null().to_numpy(zero_copy_only=False)):
-        bad.setdefault(int(i), ("null_in_list", f"property {prop.name!r} has a null inside its list; Weaviate takes none"))
+    for null in np.flatnonzero(elements.is_null().to_numpy(zero_copy_only=False)):
+        bad.setdefault(int(null), ("null_in_list", f"property {prop.name!r} has a null inside its list; Weaviate takes none"))
     for i, reason in bad.items():
         reasons.setdefault(int(owner[i]), reason)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -153,8 +153,8 @@ def _per_value(to: pa.DataType, code: str, convert: Callable[[Any], Any], words:
 
 def _mark(array: pa.Array, bad: pa.Array, code: str, words: str, prop: Property, reasons: Reasons) -> pa.Array:
     """Null the values where `bad` is true, and say why."""
-    for i in np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False)):
-        reasons[int(i)] = (code, f"property {prop.name!r} has {shorten(array[int(i)].as_py())}; {words}")
+    for i in map(int, np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))):
+        reasons[i] = (code, f"property {prop.name!r} has {shorten(array[i].as_py())}; {words}")
     return pc.if_else(pc.fill_null(bad, False), None, array)
 
 
@@ -198,12 +198,18 @@ def _date(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
         good = pc.match_substring_regex(text, RFC3339.pattern)
         return _mark(text, pc.invert(good), "bad_date", "a date is written as in 2026-01-31T08:00:00Z", prop, reasons)
     array = array.cast(pa.timestamp("us") if pa.types.is_date(array.type) else array.type)
-    zoned = array.cast(pa.timestamp("us", "UTC"), safe=False) if array.type.tz else pc.assume_timezone(array.cast(pa.timestamp("us"), safe=False), "UTC")
+    zoned = (
+        array.cast(pa.timestamp("us", "UTC"), safe=False)
+        if array.type.tz
+        else pc.assume_timezone(array.cast(pa.timestamp("us"), safe=False), "UTC")
+    )
     return pc.strftime(zoned, format="%Y-%m-%dT%H:%M:%SZ")
 
 
 def _uuid(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
-    return _per_value(pa.string(), "bad_uuid", lambda v: str(as_uuid(v)), "a uuid is 16 bytes or 32 hexadecimal digits")(array, prop, reasons)
+    return _per_value(pa.string(), "bad_uuid", lambda v: str(as_uuid(v)), "a uuid is 16 bytes or 32 hexadecimal digits")(
+        array, prop, reasons
+    )
 
 
 def as_uuid(value: Any) -> uuid.UUID:

@@ -53,7 +53,13 @@ class Load:
     def job(self, source: dict[str, Any], vectors: dict[str, Any], target: dict[str, Any] | None = None, **rest: Any) -> Path:
         """A job file for this test's collection."""
         weaviate = {"weaviate": {"url": self.server.url, "grpc": self.server.grpc}, "collection": self.collection}
-        job = {"source": source, "target": weaviate | (target or {}), "vectors": vectors, "failures": {"path": "failures"}, "report": "report"}
+        job = {
+            "source": source,
+            "target": weaviate | (target or {}),
+            "vectors": vectors,
+            "failures": {"path": "failures"},
+            "report": "report",
+        }
         path = self.folder / "job.yaml"
         path.write_text(yaml.safe_dump(job | rest))
         return path

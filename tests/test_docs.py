@@ -1,9 +1,17 @@
 """What the documents say is so: keys, commands, options, jobs, make targets and links."""
 
+import json
+import pickle
 import re
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import typer.main
 import yaml
@@ -11,7 +19,8 @@ from pydantic import BaseModel
 
 import schemas.job
 from jobs.cli import app
-from schemas.job import Job, Part
+from schemas.columns import ROW, UUID, Rejection
+from schemas.job import Job, ModelSpec, Part
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -125,6 +134,58 @@ def anchors(path: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(path)), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def example(title: str) -> dict[str, Any]:
+    """What the Python block in one section of docs/adding.md defines."""
+    section = text_of(ROOT / "docs" / "adding.md").split(f"## {title}\n")[1]
+    code = next(body for kind, body in FENCE.findall(section) if kind == "python")
+    names: dict[str, Any] = {"__name__": f"adding_{title.replace(' ', '_').lower()}"}
+    exec(compile(code, f"docs/adding.md, {title}", "exec"), names)
+    return names
+
+
+def test_the_example_of_an_encoder_keeps_the_contract() -> None:
+    encoder = example("An encoder")["LettersEncoder"](ModelSpec(fake=1), {})
+    encoding = encoder.encode(["abba", "12", "c"], "text")
+    assert encoding.vectors.shape == (3, encoder.dim)
+    assert encoding.vectors.dtype == np.float32
+    assert list(encoding.vectors[0, :3]) == [2, 2, 0]
+    assert encoding.errors.keys() == {1}
+    assert np.isnan(encoding.vectors[1]).all()
+    assert encoder.encode([], "text").vectors.shape == (0, encoder.dim)
+
+
+def test_the_example_of_a_source_keeps_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\n\xff\xff\nthree\n")
+    source = pickle.loads(pickle.dumps(example_source(tmp_path)))
+    (shard,) = source.shards()
+    batch, rejection = sorted(source.read(shard, ["line"]), key=lambda item: isinstance(item, Rejection))
+    assert batch.to_pydict() == {"line": ["one", "three"], ROW: [0, 2]}
+    assert (rejection.code, rejection.row) == ("malformed", 1)
+    assert source.schema().names == ["line", "number"]
+    (short,) = source.read(replace(shard, limit=1), ["number"])
+    assert short.to_pydict() == {"number": [1], ROW: [0]}
+
+
+def example_source(folder: Path) -> Any:
+    """The source, in a module of its own, since pickle looks classes up by their module."""
+    module = ModuleType("adding_a_source")
+    vars(module).update(example("A source"))
+    sys.modules[module.__name__] = module
+    return vars(module)["LinesSource"](str(folder), {})
+
+
+def test_the_example_of_a_target_keeps_the_contract(tmp_path: Path) -> None:
+    target = example("A target")["LinesTarget"](str(tmp_path / "out"))
+    assert target.collection() is None
+    target.create({"class": "Word", "properties": [{"name": "word", "dataType": ["text"]}]})
+    batch = pa.RecordBatch.from_pydict({UUID: pa.array([bytes(16)], pa.binary(16)), "word": ["yarn"]})
+    for _ in range(2):
+        target.write(batch)
+    assert [(b.num_rows, reasons) for b, reasons in target.results(wait=True)] == [(1, {}), (1, {})]
+    (file,) = (tmp_path / "out").iterdir()
+    assert json.loads(file.read_text()) == {"word": "yarn"}
 
 
 def test_every_decision_is_one_page_of_three_parts() -> None:

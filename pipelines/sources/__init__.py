@@ -50,8 +50,11 @@ class Source(Protocol):
         ...
 
     def read(self, shard: Shard, columns: list[str]) -> Iterator[pa.RecordBatch | Rejection]:
-        """Bounded batches of only `columns`, plus `@row` (int64, the row's number in the shard); a Rejection for a
-        row that cannot be parsed (its number counts). Raises ShardError when the rest of the shard is unreadable."""
+        """Bounded batches of only `columns`, plus `@row` (int64, the row's number in the shard).
+
+        A row that cannot be parsed is a Rejection; its number counts. Raises ShardError when the rest of the shard is
+        unreadable.
+        """
         ...
 
 

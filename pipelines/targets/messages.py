@@ -111,13 +111,17 @@ def fill(message: Any, puts: Mapping[str, Put], values: Mapping[str, Any]) -> No
             puts[name](message, name, value)
 
 
-def messages(batch: pa.RecordBatch, collection: str, properties: Sequence[Property], vectors: Mapping[str, VectorConfig], tenant: str = "") -> list[Any]:
+def messages(
+    batch: pa.RecordBatch, collection: str, properties: Sequence[Property], vectors: Mapping[str, VectorConfig], tenant: str = ""
+) -> list[Any]:
     """One BatchObject for each row of `batch`: id, tenant, the `properties` it has columns for, and its vectors."""
     from weaviate.proto.v1 import batch_pb2
 
     names = [p for p in properties if p.name in batch.schema.names]
     columns = [(p.name, setter(p), batch.column(p.name).to_pylist()) for p in names]
-    packed = [(config, vector_bytes(batch.column(VECTOR + name))) for name, config in vectors.items() if VECTOR + name in batch.schema.names]
+    packed = [
+        (config, vector_bytes(batch.column(VECTOR + name))) for name, config in vectors.items() if VECTOR + name in batch.schema.names
+    ]
     tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [tenant] * batch.num_rows
     made = []
     for i, (uuid, own) in enumerate(zip(batch.column(UUID).to_pylist(), tenants, strict=True)):

@@ -73,7 +73,9 @@ def _request(collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant:
             non_ref_properties=flat,
             object_properties=[_nested_request(p) for p in kept.properties if p.scalar == "object"],
             ref_properties=[
-                search_get_pb2.RefPropertiesRequest(reference_property=name, target_collection=target, metadata=search_get_pb2.MetadataRequest(uuid=True))
+                search_get_pb2.RefPropertiesRequest(
+                    reference_property=name, target_collection=target, metadata=search_get_pb2.MetadataRequest(uuid=True)
+                )
                 for name, target in kept.references
             ],
         ),

@@ -85,8 +85,10 @@ class WeaviateTarget:
 
     def stored_dims(self, tenant: str = "") -> dict[str, int]:
         """The length of each vector of the first object that is there; a multi-vector's is that of one of its vectors."""
-        found = self.connection.get(f"/v1/objects?class={self.spec.collection}&limit=1&include=vector" + (f"&tenant={tenant}" if tenant else ""))
-        first = next(iter(found.get("objects") or []), {})
+        found = self.connection.get(
+            f"/v1/objects?class={self.spec.collection}&limit=1&include=vector" + (f"&tenant={tenant}" if tenant else "")
+        )
+        first: dict[str, Any] = next(iter(found.get("objects") or []), {})
         vectors = dict(first.get("vectors") or {}) | ({LEGACY: first["vector"]} if first.get("vector") else {})
         return {name: len(v[0]) if isinstance(v[0], list) else len(v) for name, v in vectors.items() if v}
 
@@ -105,7 +107,10 @@ class WeaviateTarget:
         for start, group in pieces(made):
             if len(group) == 1 and group[0].ByteSize() > limit:
                 size = group[0].ByteSize()
-                waiting.reasons[start] = ("object_too_large", f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}")
+                waiting.reasons[start] = (
+                    "object_too_large",
+                    f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}",
+                )
                 continue
             while sum(len(w.sent) for w in self._waiting) >= IN_FLIGHT:
                 self._settle_oldest()
@@ -159,7 +164,9 @@ class WeaviateTarget:
 
     def _send(self, group: list[Any]) -> Any:
         """A future of the reply."""
-        return self.connection.stub.BatchObjects.future(self._request(group), timeout=self.spec.timeout_s, metadata=self.connection.metadata)
+        return self.connection.stub.BatchObjects.future(
+            self._request(group), timeout=self.spec.timeout_s, metadata=self.connection.metadata
+        )
 
     def _settle_oldest(self) -> None:
         waiting = next(w for w in self._waiting if w.sent)
@@ -188,7 +195,9 @@ class WeaviateTarget:
                 return refused
             pause = next(pauses, None)
             if pause is None:
-                raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} did not take {len(positions)} objects within {self.spec.retry_s} s: {problem}")
+                raise WorldError(
+                    f"Weaviate at {grpc_address(self.spec.weaviate)} did not take {len(positions)} objects within {self.spec.retry_s} s: {problem}"
+                )
             time.sleep(pause)
             reply = self._send([group[p] for p in positions])
 

@@ -1,6 +1,7 @@
 """`warpbeam run` against a real Weaviate: what comes in is what the source has, and the counts add up."""
 
 import datetime as dt
+import json
 import uuid
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from weaviate.util import generate_uuid5
+
+from tests.conftest import Load
 
 NONE = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}
 TEXTS = [{"name": "key", "dataType": ["text"]}, {"name": "title", "dataType": ["text"]}]
@@ -25,7 +28,7 @@ def counts(report: dict[str, Any]) -> tuple[int, ...]:
     return c["read"], c["loaded"], c["failed"], c["duplicate"]
 
 
-def test_a_row_becomes_an_object_with_the_clients_id(load: Any) -> None:
+def test_a_row_becomes_an_object_with_the_clients_id(load: Load) -> None:
     load.create(SIMPLE)
     code, report = load.run(load.job(load.parquet(rows(50)), FAKE))
     assert (code, counts(report)) == (0, (50, 50, 0, 0))
@@ -35,7 +38,7 @@ def test_a_row_becomes_an_object_with_the_clients_id(load: Any) -> None:
     assert len(found[generate_uuid5("k7")]["vectors"]["v"]) == 4
 
 
-def test_twice_is_the_same_as_once(load: Any) -> None:
+def test_twice_is_the_same_as_once(load: Load) -> None:
     load.create(SIMPLE)
     job = load.job(load.parquet(rows(200)), FAKE)
     load.run(job)
@@ -46,20 +49,14 @@ def test_twice_is_the_same_as_once(load: Any) -> None:
     assert {k: (o["properties"], o["vectors"]) for k, o in first.items()} == {k: (o["properties"], o["vectors"]) for k, o in second.items()}
 
 
-def test_the_collection_is_made_from_weaviates_own_definition(load: Any) -> None:
-    (load.folder / "class.json").write_text('{"classes": [{"class": "Other"}, %s]}' % _definition(load.collection))
+def test_the_collection_is_made_from_weaviates_own_definition(load: Load) -> None:
+    (load.folder / "class.json").write_text(json.dumps({"classes": [{"class": "Other"}, {"class": load.collection} | SIMPLE]}))
     code, report = load.run(load.job(load.parquet(rows(3)), FAKE, {"create": "class.json"}))
     assert (code, counts(report)) == (0, (3, 3, 0, 0))
     assert len(load.objects()) == 3
 
 
-def _definition(name: str) -> str:
-    import json
-
-    return json.dumps({"class": name} | SIMPLE)
-
-
-def test_bad_rows_are_named_and_the_others_loaded(load: Any) -> None:
+def test_bad_rows_are_named_and_the_others_loaded(load: Load) -> None:
     load.create(SIMPLE)
     table = pa.table({"key": ["a", None, "", "d", "e", "f"], "title": ["x", "x", "x", None, "  ", "ok"]})
     code, report = load.run(load.job(load.parquet(table), FAKE))
@@ -68,14 +65,14 @@ def test_bad_rows_are_named_and_the_others_loaded(load: Any) -> None:
     assert set(load.objects()) == {generate_uuid5("a"), generate_uuid5("f")}
 
 
-def test_an_allowed_share_of_failures_exits_0(load: Any) -> None:
+def test_an_allowed_share_of_failures_exits_0(load: Load) -> None:
     load.create(SIMPLE)
     table = pa.table({"key": ["a", None], "title": ["x", "x"]})
     code, report = load.run(load.job(load.parquet(table), FAKE, failures={"path": "failures", "allowed_share": 0.5}))
     assert (code, counts(report)) == (0, (2, 1, 1, 0))
 
 
-def test_a_key_that_occurs_twice_is_loaded_once_and_named(load: Any) -> None:
+def test_a_key_that_occurs_twice_is_loaded_once_and_named(load: Load) -> None:
     load.create(SIMPLE)
     table = pa.table({"key": ["a", "b", "a", "c", "a"], "title": ["first", "b", "second", "c", "third"]})
     code, report = load.run(load.job(load.parquet(table, row_group_size=2), FAKE))
@@ -103,7 +100,7 @@ EVERY_TYPE: list[tuple[str, str, pa.Array, Any]] = [
 ]
 
 
-def test_every_type_arrives_as_it_was(load: Any) -> None:
+def test_every_type_arrives_as_it_was(load: Load) -> None:
     load.create({"properties": [{"name": n, "dataType": [t]} for n, t, _, _ in EVERY_TYPE], "vectorConfig": {"v": NONE}})
     table = pa.table({"key": ["a"], **{n: column for n, _, column, _ in EVERY_TYPE}})
     code, report = load.run(load.job(load.parquet(table), {"v": {"model": {"fake": 4}, "text_fields": ["aText"]}}))
@@ -111,7 +108,7 @@ def test_every_type_arrives_as_it_was(load: Any) -> None:
     assert load.objects()[generate_uuid5("a")]["properties"] == {n: value for n, _, _, value in EVERY_TYPE}
 
 
-def test_phone_numbers_and_nested_objects(load: Any) -> None:
+def test_phone_numbers_and_nested_objects(load: Load) -> None:
     nested = [{"name": "city", "dataType": ["text"]}, {"name": "since", "dataType": ["date"]}, {"name": "codes", "dataType": ["int[]"]}]
     load.create(
         {
@@ -134,7 +131,7 @@ def test_phone_numbers_and_nested_objects(load: Any) -> None:
     assert [h.get("city") for h in found["homes"]] == ["Köln", None]
 
 
-def test_precomputed_vectors_and_encoded_ones_side_by_side(load: Any) -> None:
+def test_precomputed_vectors_and_encoded_ones_side_by_side(load: Load) -> None:
     multi = {"vectorizer": {"none": {}}, "vectorIndexType": "hnsw", "vectorIndexConfig": {"multivector": {"enabled": True}}}
     load.create({"properties": TEXTS, "vectorConfig": {"v": NONE, "old": NONE, "raw": NONE, "tokens": multi}})
     old = np.arange(12, dtype=np.float32).reshape(4, 3) + 1
@@ -152,7 +149,7 @@ def test_precomputed_vectors_and_encoded_ones_side_by_side(load: Any) -> None:
     assert report["notes"]["without_vector"][0]["count"] == 1
 
 
-def test_bad_vectors_are_rejected_each_with_its_reason(load: Any) -> None:
+def test_bad_vectors_are_rejected_each_with_its_reason(load: Load) -> None:
     load.create(SIMPLE)
     column = pa.array([[1, 2], [1, 2], [1.0, float("nan")], [0, 0], [1, 2, 3], [float("inf"), 1], None], pa.list_(pa.float64()))
     code, report = load.run(load.job(load.parquet(rows(7, e=column)), {"v": {"column": "e"}}))
@@ -161,18 +158,20 @@ def test_bad_vectors_are_rejected_each_with_its_reason(load: Any) -> None:
     assert codes == {2: "vector_not_finite", 3: "vector_zero", 4: "vector_length", 5: "vector_not_finite", 6: "no_vector"}
 
 
-def test_an_old_class_with_one_unnamed_vector(load: Any) -> None:
+def test_an_old_class_with_one_unnamed_vector(load: Load) -> None:
     load.create({"properties": TEXTS, "vectorizer": "none"})
     code, report = load.run(load.job(load.parquet(rows(3)), {"default": FAKE["v"]}))
     assert (code, counts(report)) == (0, (3, 3, 0, 0))
     assert all(len(o["vector"]) == 4 for o in load.objects().values())
 
 
-def test_chunks_are_objects_with_their_number_and_their_parents_key(load: Any, minilm: str) -> None:
+def test_chunks_are_objects_with_their_number_and_their_parents_key(load: Load, minilm: str) -> None:
     more = [{"name": "n", "dataType": ["int"]}, {"name": "parent", "dataType": ["text"]}]
     load.create({"properties": TEXTS + more, "vectorConfig": {"v": NONE, "whole": NONE}})
     text = " ".join(f"Sentence number {i} tells something about topic {i}." for i in range(30))
-    table = pa.table({"key": ["long", "short", "none"], "title": [text, "one", None], "e": pa.array([[1.0, 2.0]] * 3, pa.list_(pa.float32(), 2))})
+    table = pa.table(
+        {"key": ["long", "short", "none"], "title": [text, "one", None], "e": pa.array([[1.0, 2.0]] * 3, pa.list_(pa.float32(), 2))}
+    )
     vectors = {"v": {"model": minilm, "text_fields": ["title"]}, "whole": {"column": "e"}}
     chunk = {"property": "title", "model": "v", "tokens": 64, "overlap": 8, "number": "n", "parent": "parent"}
     code, report = load.run(load.job(load.parquet(table), vectors, chunk=chunk))
@@ -185,14 +184,14 @@ def test_chunks_are_objects_with_their_number_and_their_parents_key(load: Any, m
     assert report["counts"]["objects_written"] == len(load.objects())
 
 
-def test_only_the_first_rows_with_limit(load: Any) -> None:
+def test_only_the_first_rows_with_limit(load: Load) -> None:
     load.create(SIMPLE)
     code, report = load.run(load.job(load.parquet(rows(50), row_group_size=7), FAKE), "--limit", "20")
     assert (code, counts(report)) == (0, (20, 20, 0, 0))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_json_lines_and_csv(load: Any, kind: str) -> None:
+def test_json_lines_and_csv(load: Load, kind: str) -> None:
     load.create(SIMPLE)
     lines = {"jsonl": '{"key": "a", "title": "x"}\nbroken\n{"key": "b", "title": "y"}\n', "csv": "key,title\na,x\nb,y,z\nb,y\n"}
     (load.folder / f"rows.{kind}").write_text(lines[kind])
@@ -201,7 +200,7 @@ def test_json_lines_and_csv(load: Any, kind: str) -> None:
     assert [r["row"] for r in load.failures()] == [1]
 
 
-def test_a_folder_of_texts(load: Any) -> None:
+def test_a_folder_of_texts(load: Load) -> None:
     load.create({"properties": [{"name": n, "dataType": ["text"]} for n in ("path", "name", "content")], "vectorConfig": {"v": NONE}})
     (load.folder / "texts" / "sub").mkdir(parents=True)
     (load.folder / "texts" / "a.txt").write_text("hello")
@@ -213,7 +212,7 @@ def test_a_folder_of_texts(load: Any) -> None:
     assert [(r["key"], r["code"]) for r in load.failures()] == [("sub/b.txt", "not_utf8")]
 
 
-def test_a_page_that_cannot_be_read_fails_its_rows_only(load: Any) -> None:
+def test_a_page_that_cannot_be_read_fails_its_rows_only(load: Load) -> None:
     load.create(SIMPLE)
     source = load.parquet(rows(9000), row_group_size=3000, compression="none", use_dictionary=False)
     file = load.folder / "rows.parquet"

@@ -1,5 +1,6 @@
 """What an existing collection, its tenants, and the server itself do to a run; all against real servers."""
 
+import json
 import threading
 import time
 import uuid
@@ -47,7 +48,13 @@ def make_rich(load: Load) -> str:
     load.create({"properties": TEXTS, "vectorConfig": {"v": NONE}})
     other = {"name": "likes", "dataType": [load.collection]}
     nested = {"name": "home", "dataType": ["object"], "nestedProperties": [{"name": "city", "dataType": ["text"]}]}
-    extra = [{"name": "price", "dataType": ["number"]}, {"name": "tags", "dataType": ["text[]"]}, {"name": "picture", "dataType": ["blob"]}, nested, other]
+    extra = [
+        {"name": "price", "dataType": ["number"]},
+        {"name": "tags", "dataType": ["text[]"]},
+        {"name": "picture", "dataType": ["blob"]},
+        nested,
+        other,
+    ]
     for prop in extra:
         httpx.post(f"{load.server.url}/v1/schema/{load.collection}/properties", json=prop, timeout=60).raise_for_status()
     httpx.delete(f"{load.server.url}/v1/schema/{load.collection}", timeout=60).raise_for_status()
@@ -162,7 +169,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def secured(guarded: Server, tmp_path: Path, key: str = "${LOADER_KEY}") -> tuple[Load, dict[str, Any]]:
     load = Load(tmp_path, guarded, "Guarded" + uuid.uuid4().hex[:8])
-    (tmp_path / "class.json").write_text('{"class": "%s", "properties": [{"name": "key", "dataType": ["text"]}, {"name": "title", "dataType": ["text"]}], "vectorConfig": {"v": {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}}}' % load.collection)
+    (tmp_path / "class.json").write_text(json.dumps({"class": load.collection} | SIMPLE))
     return load, {"weaviate": {"url": guarded.url, "grpc": guarded.grpc, "api_key": key}, "create": "class.json"}
 
 
@@ -185,7 +192,9 @@ def test_a_refused_key_is_the_jobs_fault(guarded: Server, tmp_path: Path, monkey
     assert result.exit_code == 2 and "LOADER_KEY is not set" in output(result)
 
 
-def test_requests_stay_below_the_servers_limit_and_one_larger_object_is_named(guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_stay_below_the_servers_limit_and_one_larger_object_is_named(
+    guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load, target = secured(guarded, tmp_path)
     monkeypatch.setenv("LOADER_KEY", "the-very-secret-key")
     titles = ["x" * 200_000] * 20 + ["y" * 1_200_000]

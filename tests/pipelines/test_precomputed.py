@@ -103,10 +103,14 @@ def test_against_a_plain_loop(rows: list[list[float] | None], start: int, t: pa.
         assert (i in reasons) == (row is not None and not good)
 
 
-@pytest.mark.parametrize("t", [pa.string(), pa.float32(), pa.list_(pa.string()), pa.list_(pa.list_(pa.float32())), pa.list_(pa.bool_()), pa.struct([])])
+@pytest.mark.parametrize(
+    "t", [pa.string(), pa.float32(), pa.list_(pa.string()), pa.list_(pa.list_(pa.float32())), pa.list_(pa.bool_()), pa.struct([])]
+)
 def test_refused_types(t: pa.DataType) -> None:
     fault = vector_type_fault("c", t, multi=False)
-    assert fault == f"column 'c' has the type {t}; a vector column needs fixed-size lists or lists of numbers, or little-endian float32 bytes"
+    assert (
+        fault == f"column 'c' has the type {t}; a vector column needs fixed-size lists or lists of numbers, or little-endian float32 bytes"
+    )
 
 
 @pytest.mark.parametrize("t", [pa.list_(pa.float32()), pa.list_(pa.list_(pa.string())), pa.string()])
@@ -114,7 +118,9 @@ def test_refused_types_of_multi_vectors(t: pa.DataType) -> None:
     assert "lists of lists of numbers (a multi-vector)" in str(vector_type_fault("c", t, multi=True))
 
 
-@pytest.mark.parametrize(("t", "expected"), [(pa.list_(pa.list_(pa.float32(), 2)), True), (pa.list_(pa.float32(), 2), False), (pa.binary(), False)])
+@pytest.mark.parametrize(
+    ("t", "expected"), [(pa.list_(pa.list_(pa.float32(), 2)), True), (pa.list_(pa.float32(), 2), False), (pa.binary(), False)]
+)
 def test_is_multi(t: pa.DataType, expected: bool) -> None:
     assert is_multi(t) is expected
 
@@ -122,7 +128,11 @@ def test_is_multi(t: pa.DataType, expected: bool) -> None:
 MULTI = [[[1.0, 2.0], [3.0, 4.0]], None, [[5.0, 6.0]]]
 
 
-@pytest.mark.parametrize("t", [pa.list_(pa.list_(pa.float32())), pa.large_list(pa.list_(pa.float64(), 2)), pa.list_(pa.large_list(pa.float16())), pa.binary()], ids=str)
+@pytest.mark.parametrize(
+    "t",
+    [pa.list_(pa.list_(pa.float32())), pa.large_list(pa.list_(pa.float64(), 2)), pa.list_(pa.large_list(pa.float16())), pa.binary()],
+    ids=str,
+)
 def test_multi_vectors_of_every_type_and_slices(t: pa.DataType) -> None:
     assert vector_type_fault("c", t, multi=True) is None
     column = packed(MULTI, t) if t == pa.binary() else pa.array(MULTI, t)

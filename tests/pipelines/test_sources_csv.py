@@ -93,7 +93,7 @@ def test_a_quote_that_never_ends_is_one_rejection(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "\n\n", "a,,b\n1,2,3\n", "a,b,a\n1,2,3\n", '"a', "@row\n1\n"])
 def test_a_bad_header_is_a_job_error(content: str, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="source|expected a header line"):
+    with pytest.raises(JobError, match=r"source|expected a header line"):
         source_of(tmp_path / "a.csv", content).schema()
 
 

@@ -75,7 +75,9 @@ def test_definition_is_kept_verbatim() -> None:
     assert parse_collection(definition).definition == {"class": "a", "unheardOf": {"x": [1]}}
 
 
-@pytest.mark.parametrize(("word", "scalar", "is_list"), [("string", "text", False), ("string[]", "text", True), ("int[]", "int", True), ("blob", "blob", False)])
+@pytest.mark.parametrize(
+    ("word", "scalar", "is_list"), [("string", "text", False), ("string[]", "text", True), ("int[]", "int", True), ("blob", "blob", False)]
+)
 def test_data_type_words(word: str, scalar: str, is_list: bool) -> None:
     prop = Property("p", word)
     assert (prop.scalar, prop.is_list) == (scalar, is_list)
@@ -107,13 +109,17 @@ def test_file_that_is_no_json(text: str) -> None:
         definition_in(text, "Product", "p.json")
 
 
-@pytest.mark.parametrize("text", ["[]", "1", "null", '"Product"', '{"classes": ["Product"]}', '{"classes": []}', '{"classes": null}', '{"classes": 3}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "1", "null", '"Product"', '{"classes": ["Product"]}', '{"classes": []}', '{"classes": null}', '{"classes": 3}']
+)
 def test_file_with_other_json_is_refused(text: str) -> None:
     with pytest.raises(JobError, match="defines no class 'Product'"):
         definition_in(text, "Product", "p.json")
 
 
-@pytest.mark.parametrize("prop", [{"dataType": ["text"]}, {"name": "title"}, {"name": "title", "dataType": []}, {"name": "title", "dataType": "text"}, "title"])
+@pytest.mark.parametrize(
+    "prop", [{"dataType": ["text"]}, {"name": "title"}, {"name": "title", "dataType": []}, {"name": "title", "dataType": "text"}, "title"]
+)
 def test_broken_property_is_refused(prop: Any) -> None:
     with pytest.raises(JobError, match="propert"):
         parse_collection({"class": "A", "properties": [prop]})

@@ -5,7 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.columns import CHUNK, KEY, REJECTED, ROW, SHARD, UUID, Rejection, bounded, concat, properties_of, reject, rejected_batch, set_column, without
+from schemas.columns import (
+    CHUNK,
+    KEY,
+    REJECTED,
+    ROW,
+    SHARD,
+    UUID,
+    Rejection,
+    bounded,
+    concat,
+    properties_of,
+    reject,
+    rejected_batch,
+    set_column,
+    without,
+)
 
 
 def batch_of(n: int) -> pa.RecordBatch:
@@ -27,7 +42,7 @@ def test_bounded_pieces_are_the_batch_and_within_rows(n: int, rows: int, size: i
     batch = batch_of(n)
     pieces = list(bounded(batch, rows, size))
     assert all(0 < p.num_rows <= rows for p in pieces)
-    assert sum((p.to_pylist() for p in pieces), []) == batch.to_pylist()
+    assert [row for p in pieces for row in p.to_pylist()] == batch.to_pylist()
 
 
 def test_bounded_cuts_by_bytes() -> None:

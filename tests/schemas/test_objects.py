@@ -52,7 +52,10 @@ GOOD: list[tuple[str, pa.Array, Any]] = [
     ("text", pa.array(["ä".encode()]), "ä"),
     ("text", pa.array(["ä".encode()], pa.large_binary()), "ä"),
     ("text", pa.array([b"abc"], pa.binary(3)), "abc"),
-    *(("int", pa.array([7], t), 7) for t in (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64(), pa.uint64())),
+    *(
+        ("int", pa.array([7], t), 7)
+        for t in (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64(), pa.uint64())
+    ),
     *(("int", pa.array([7.0], t), 7) for t in (pa.float16(), pa.float32(), pa.float64())),
     ("int", pa.array([Decimal("7.00")]), 7),
     ("int", pa.array([2**53, -(2**53)]), 2**53),
@@ -217,7 +220,16 @@ def test_all_null_column_is_accepted_and_stays_null(word: str) -> None:
     assert reasons == {}
 
 
-PERSON = Property("p", "object", (Property("name", "text"), Property("born", "date"), Property("tags", "int[]"), Property("home", "object", (Property("at", "geoCoordinates"),))))
+PERSON = Property(
+    "p",
+    "object",
+    (
+        Property("name", "text"),
+        Property("born", "date"),
+        Property("tags", "int[]"),
+        Property("home", "object", (Property("at", "geoCoordinates"),)),
+    ),
+)
 ANNA = {"name": "Anna", "born": "1969-07-20T00:00:00Z", "tags": [1, 2], "home": {"at": GEO}}
 
 
@@ -247,7 +259,10 @@ def test_list_of_objects() -> None:
     [
         ({"nam": "Anna"}, "column 'c' has the field 'nam'; property 'p' knows name, born, tags, home"),
         ({"name": 3}, "column 'c.name' has the type int64; property 'name' is text and needs strings"),
-        ({"home": {"at": 3}}, "column 'c.home.at' has the type int64; property 'at' is geoCoordinates and needs structs of latitude and longitude"),
+        (
+            {"home": {"at": 3}},
+            "column 'c.home.at' has the type int64; property 'at' is geoCoordinates and needs structs of latitude and longitude",
+        ),
     ],
 )
 def test_nested_type_fault_names_the_path(value: dict[str, Any], fault: str) -> None:
@@ -266,4 +281,6 @@ def test_decode_base64_undoes_base64(data: bytes) -> None:
 def test_any_text_is_a_value_or_a_reason(word: str, texts: list[str | None]) -> None:
     """Never an exception; exactly the non-null values that became null have a reason."""
     values, reasons = coerce(pa.array(texts, pa.string()), Property("p", word))
-    assert set(reasons) == {i for i, (before, after) in enumerate(zip(texts, values.to_pylist(), strict=True)) if before is not None and after is None}
+    assert set(reasons) == {
+        i for i, (before, after) in enumerate(zip(texts, values.to_pylist(), strict=True)) if before is not None and after is None
+    }

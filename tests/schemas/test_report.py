@@ -7,7 +7,15 @@ from schemas.report import Counts
 
 
 def test_counts_are_read_from_the_counters_of_a_run() -> None:
-    counters = {"rows/read": 10, "rows/loaded": 6, "rows/unchanged": 1, "rows/failed": 2, "rows/duplicate": 1, "objects/written": 17, "tokens": 5}
+    counters = {
+        "rows/read": 10,
+        "rows/loaded": 6,
+        "rows/unchanged": 1,
+        "rows/failed": 2,
+        "rows/duplicate": 1,
+        "objects/written": 17,
+        "tokens": 5,
+    }
     assert Counts.of(counters) == Counts(read=10, loaded=6, unchanged=1, failed=2, duplicate=1, objects_written=17)
 
 
