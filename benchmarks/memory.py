@@ -65,15 +65,20 @@ def load(path: Path) -> dict[str, float]:
 def one(path: str) -> None:
     """In a process of its own: the command line, and what it cost."""
     sys.path.insert(0, str(ROOT))
+    import httpx
     from rich.console import Console
 
+    from jobs.examine import with_server
     from jobs.job_file import load_job
     from jobs.run import run
 
-    code = run(load_job(path), Console(quiet=True))
+    job = load_job(path)
+    code = run(job, Console(quiet=True))
     assert code == 0, code
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"peak_mb": usage.ru_maxrss / 1024, "cpu_s": usage.ru_utime + usage.ru_stime}))
+    url = with_server(job).target.weaviate.url
+    httpx.delete(f"{url}/v1/schema/{job.target.collection}", timeout=600).raise_for_status()
 
 
 def main() -> None:

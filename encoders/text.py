@@ -9,7 +9,7 @@ import numpy as np
 from encoders.base import Encoding, Progress, Role, Vectors
 from encoders.batching import padded_tokens, plan_batches, run_batches
 from encoders.models import load_sentence_transformer
-from schemas.errors import RowError
+from schemas.errors import JobError, RowError
 from schemas.job import ModelSpec
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TextEncoder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text, special ones included, not truncated."""
         tokenizer = self.model.tokenizer
-        if not getattr(tokenizer, "is_fast", False):
+        if not texts or not getattr(tokenizer, "is_fast", False):
             return [1 + len(t) // 4 for t in texts]  # no tokenizer to ask: the order is what matters
         ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
         return [len(i) for i in ids]
@@ -118,7 +118,7 @@ class TextEncoder:
         room = (self.max_tokens or 0) - len(tokenizer(self.prompt(role))["input_ids"])
         offsets = tokenizer(text, add_special_tokens=False, truncation=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
         if room < 1:
-            raise RowError("prompt_too_long", f"the prompt leaves no room for text within {self.max_tokens} tokens")
+            raise JobError(f"prompts: this prompt leaves no room for text within the model's {self.max_tokens} tokens")
         return [text[offsets[a][0] : offsets[min(a + room, len(offsets)) - 1][1]] for a in range(0, len(offsets), room)]
 
 

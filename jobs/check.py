@@ -67,7 +67,7 @@ def tell_faults(console: Console, faults: list[str], away: list[str], as_json: b
         console.print_json(data={"faults": faults, "away": away})
         return
     if faults:
-        console.print(f"[bold red]The job has {len(faults)} fault{'s' * (len(faults) != 1)}:[/]")
+        console.print(f"[bold red]The job has {counted(len(faults), 'fault')}:[/]")
     for number, fault in enumerate(faults, 1):
         console.print(f"  {number}. {fault}", markup=False, highlight=False, soft_wrap=True)
     if away:
@@ -99,7 +99,9 @@ def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, s
         ("source", f"{found.job.source.kind}: {found.job.source.location}"),
         (
             "rows",
-            f"{plan.rows:,} in {plan.shards:,} shards" if plan.rows is not None else f"unknown before reading; {plan.shards:,} shards",
+            f"{plan.rows:,} in {counted(plan.shards, 'shard')}"
+            if plan.rows is not None
+            else f"unknown before reading; {counted(plan.shards, 'shard')}",
         ),
         ("collection", f"{found.collection.name} ({verb})"),
         ("properties", ", ".join(p.name for p in found.layout.stored)),
@@ -121,8 +123,14 @@ def _vector_line(found: Findings, name: str, sample: Sample, plan: Forecast) -> 
     line = f"{found.dims[name]} numbers from {', '.join(spec.fields)}"
     if name in plan.over_limit:
         texts = sample.texts[name]
-        line += f"; about {plan.tokens[name]:,} tokens; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({spec.long_text})"
+        line += f"; about {plan.tokens[name]:,} tokens"
+        line += f"; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({spec.long_text})" if texts.limit else ""
     return line
+
+
+def counted(n: int, thing: str) -> str:
+    """`1 shard`, `2 shards`."""
+    return f"{n:,} {thing}" + "s" * (n != 1)
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from schemas.job import Job, ModelSpec, VectorSpec
 from schemas.objects import shorten
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-SECRETS = (("target", "weaviate", "api_key"), ("target", "weaviate", "headers"))
+SECRETS = (("target", "weaviate", "api_key"), ("target", "weaviate", "headers"), ("source", "storage_options"))
 SERVER = ("target", "weaviate")  # a value at, above or below it may hold a secret, and is never shown
 FORMS: dict[Any, Any] = {
     "list[str]": dict,
@@ -107,11 +107,16 @@ def _filled(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             return {k: fill(v, (*where, k)) for k, v in value.items()}
         if isinstance(value, list):
             return [fill(v, (*where, i)) for i, v in enumerate(value)]
-        if isinstance(value, str) and where[:3] not in SECRETS:
+        if isinstance(value, str) and not _is_secret(where):
             return VARIABLE.sub(lambda m: _variable(m.group(1), where, missing), value)
         return value
 
     return fill(data, ()), missing
+
+
+def _is_secret(where: Where) -> bool:
+    """Whether the value at `where` stays a reference until it is used, and is never shown."""
+    return any(where[: len(secret)] == secret for secret in SECRETS)
 
 
 def _variable(name: str, where: Where, missing: list[str]) -> str:
@@ -178,7 +183,8 @@ def _sentence(error: Any) -> str:
     if kind == "missing":
         return f"{key}: this key is missing"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if kind == "value_error" or where[:2] == SERVER[: len(where)] else f" {shorten(error['input'])}:"
+    hidden = kind == "value_error" or any(where[: len(place)] == place[: len(where)] for place in (SERVER, *SECRETS))
+    shown = "" if hidden else f" {shorten(error['input'])}:"
     return f"{key or 'the job'}:{shown} {message[0].lower() + message[1:]}"
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 from rich.console import Console
 
-from jobs.check import tell_faults
+from jobs.check import counted, tell_faults
 from jobs.examine import Findings, examined
 from jobs.execute import executed, local_workers, names_runner, problem_of
 from jobs.report import Report, finish, tell_report
@@ -91,4 +91,4 @@ def _sentence(plan: Plan) -> str:
     rows = [s.rows for s in plan.shards]
     known = f"{sum(r or 0 for r in rows):,} rows" if None not in rows else "rows"
     spread = "; few shards, so batches are spread over the workers" if plan.reshuffle else ""
-    return f"Loading {known} in {len(plan.shards):,} shards into {plan.job.target.collection}{spread}."
+    return f"Loading {known} in {counted(len(plan.shards), 'shard')} into {plan.job.target.collection}{spread}."

@@ -14,7 +14,8 @@ from encoders.base import Vectors
 from encoders.sharing import shared_encoder
 from jobs.examine import with_server
 from pipelines.combine import unit
-from pipelines.targets.connection import grpc_address, resolve_secret
+from pipelines.secrets import resolve_secret
+from pipelines.targets.connection import grpc_address
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.collection import Collection, VectorConfig
 from schemas.errors import JobError, WorldError
@@ -82,6 +83,8 @@ def _query(
     try:
         with _client(job) as client:
             found = client.collections.use(collection.name)
+            if collection.multi_tenant and not isinstance(job.target.tenant, str):
+                raise JobError(f"collection {collection.name} is multi-tenant: name one tenant, as in --set target.tenant=acme")
             if isinstance(job.target.tenant, str):
                 found = found.with_tenant(job.target.tenant)
             if hybrid is None:

@@ -161,6 +161,8 @@ def _vector_faults(name: str, spec: VectorSpec, schema: pa.Schema, collection: C
         yield f"vectors.{name}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors) or 'none'}"
     elif spec.column:
         yield from _precomputed_faults(name, spec, schema, config)
+    elif config.multi:
+        yield f"vectors.{name}: collection {collection.name} has multi-vectors here; they come from a column, no model of Warpbeam makes them yet"
     elif not spec.fields:
         yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (vectorizer {config.module!r} names none that Warpbeam reads)"
     else:

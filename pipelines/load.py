@@ -45,8 +45,9 @@ def build(root: Any, plan: Plan) -> None:
     """Append a whole load to the pipeline `root`."""
     job, layout = plan.job, plan.layout
     shards = root | "Shards" >> beam.Create(list(plan.shards)).with_output_types(Shard) | "SpreadShards" >> beam.Reshuffle()
-    losers, notes = _duplicates(shards, plan)
-    objects, rejected = _split(shards | "ReadObjects" >> ReadObjects(plan.source, layout, losers), "objects")
+    losers = _duplicates(shards, plan)
+    read = shards | "ReadObjects" >> ReadObjects(plan.source, layout, losers)
+    objects, rejected = _split(read, "objects")
     if plan.reshuffle:
         objects = objects | "SpreadBatches" >> beam.Reshuffle()
     if job.chunk:
@@ -62,16 +63,15 @@ def build(root: Any, plan: Plan) -> None:
     written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)
     rejected += [vectorized[REJECTED_TAG], written[REJECTED_TAG]]
     _store("Rejected", rejected, plan.failures, "rows/failed")
-    _store("Notes", [*notes, vectorized[NOTES_TAG]], plan.notes, "rows/noted")
+    _store("Notes", [read[NOTES_TAG], vectorized[NOTES_TAG]], plan.notes, "rows/noted")
 
 
-def _duplicates(shards: Any, plan: Plan) -> tuple[Any, list[Any]]:
-    """The rows to leave out, as a side input, and the notes that name them."""
+def _duplicates(shards: Any, plan: Plan) -> Any:
+    """The rows to leave out, as a side input."""
     if plan.unique_keys:
-        return {}, []
+        return {}
     found = shards | "FindDuplicates" >> FindDuplicates(plan.source, plan.layout)
-    merged = found.losers | "Merge" >> beam.CombineGlobally(_MergeLosers())
-    return beam.pvalue.AsSingleton(merged), [found[NOTES_TAG]]
+    return beam.pvalue.AsSingleton(found | "Merge" >> beam.CombineGlobally(_MergeLosers()))
 
 
 class _MergeLosers(beam.CombineFn):

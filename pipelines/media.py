@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import apache_beam as beam
 import fsspec
@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.compose import MEDIA
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import phase
+from pipelines.secrets import resolved
 from schemas.columns import BATCH_BYTES, Rejection, reject, set_column, without
 from schemas.errors import RowError
 from schemas.objects import Reasons, shorten
@@ -37,21 +38,31 @@ def _plain(uri: str) -> tuple[str, str, str]:
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):
         return "file", "", str(Path(parts.path if parts.scheme else uri).resolve())
-    return parts.scheme, parts.netloc, posixpath.normpath(parts.path or "/")
+    path = parts.path
+    while (decoded := unquote(path)) != path:  # a server reads %2e%2e as `..`
+        path = decoded
+    return parts.scheme, parts.netloc, posixpath.normpath(path or "/")
 
 
 def fetch(uri: str, prefixes: Sequence[str], storage_options: Mapping[str, Any]) -> bytes:
     """The bytes behind `uri`. Raises RowError where it is not allowed, not there, or too large."""
     if "\x00" in uri or "::" in uri or not is_allowed(uri, prefixes):
         raise RowError("uri_not_allowed", f"{shorten(uri, 200)} is not below {', '.join(prefixes)}")
-    try:
-        with fsspec.open(uri, "rb", **storage_options) as file:
+    scheme, _, path = _plain(uri)
+    try:  # a local file by the path that was checked: fsspec would expand `~`
+        with fsspec.open(path if scheme == "file" else uri, "rb", **_options(uri, storage_options)) as file:
             data: bytes = file.read(MAX_BYTES + 1)
     except (OSError, ValueError, ImportError) as error:
         raise RowError("uri_unreadable", f"{shorten(uri, 200)} cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise RowError("media_too_large", f"{shorten(uri, 200)} has more than {MAX_BYTES >> 20} MiB")
     return data
+
+
+def _options(uri: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for one URI; a web server may not lead us out of the allowed prefixes by a redirect."""
+    options: dict[str, Any] = resolved(dict(storage_options))
+    return options | {"allow_redirects": False} if uri.startswith(("http://", "https://")) else options
 
 
 def fetch_media(

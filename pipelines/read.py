@@ -8,7 +8,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines.failures import REJECTED_TAG, rejected_output
+from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.identity import add_reasons, ids
 from pipelines.layout import Layout
 from pipelines.metrics import count, phase
@@ -39,6 +39,20 @@ def read_objects(raw: pa.RecordBatch, layout: Layout, shard: str) -> tuple[pa.Re
     return without(batch, reasons), reject(batch, reasons, "read")
 
 
+def without_losers(raw: pa.RecordBatch, lost: Any, layout: Layout, shard: str) -> tuple[pa.RecordBatch, list[Rejection]]:
+    """`raw` without the rows numbered in `lost`, and a note for each of these: an earlier row has its id."""
+    positions = np.flatnonzero(np.isin(raw.column(ROW).to_numpy(), lost))
+    if not len(positions):
+        return raw, []
+    keys = raw.column(layout.key).take(pa.array(positions)).to_pylist()
+    message = "an earlier row has the same key; that one is loaded"
+    notes = [
+        Rejection(str(key), None, "ids", "duplicate", message, shard, raw.column(ROW)[int(i)].as_py())
+        for key, i in zip(keys, positions, strict=True)
+    ]
+    return without(raw, positions), notes
+
+
 def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
     """The items of `make()`, the next one being made in another thread while this one is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
@@ -58,9 +72,9 @@ class ReadObjects(beam.PTransform):
         self.source, self.layout, self.losers = source, layout, losers
 
     def expand(self, shards: beam.PCollection[Shard]) -> Any:
-        """Objects as the main output, rejected rows beside it."""
+        """Objects as the main output, rejected rows and notes beside it."""
         do = beam.ParDo(_Read(self.source, self.layout), self.losers).with_output_types(pa.RecordBatch)
-        return shards | "Read" >> do.with_outputs(REJECTED_TAG, main="objects")
+        return shards | "Read" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, main="objects")
 
 
 class _Read(beam.DoFn):
@@ -83,13 +97,14 @@ class _Read(beam.DoFn):
             yield from rejected_output([item])
             return
         count("rows/read", item.num_rows)
-        keep = ~np.isin(item.column(ROW).to_numpy(), lost)
-        count("rows/duplicate", int((~keep).sum()))
         with phase("read"):
-            batch, rejections = read_objects(item if keep.all() else item.filter(pa.array(keep)), self.layout, shard.name)
+            kept, notes = without_losers(item, lost, self.layout, shard.name)
+            batch, rejections = read_objects(kept, self.layout, shard.name)
+        count("rows/duplicate", len(notes))
         if batch.num_rows:
             yield batch
         yield from rejected_output(rejections)
+        yield from rejected_output(notes, NOTES_TAG)
 
 
 def _broken(shard: Shard, done: int, error: ShardError) -> Iterator[Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
+from pipelines.secrets import resolved
 from pipelines.sources import ShardError
 from schemas.errors import JobError, WorldError
 
@@ -46,7 +47,7 @@ def printable(name: str) -> str:
 def file_system(location: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     """The file system of `location`, and the path in it. Raises JobError for a URL or options that fsspec does not know."""
     try:
-        fs, path = url_to_fs(location, **storage_options)
+        fs, path = url_to_fs(location, **resolved(storage_options))
     except (ImportError, ValueError, TypeError) as error:
         raise JobError(f"source {location}: {error}; expected a path or a URL that fsspec knows, with its storage_options") from error
     return fs, path

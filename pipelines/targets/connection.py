@@ -1,17 +1,16 @@
 """A connection to one Weaviate: REST for the schema, gRPC for objects, both with timeouts and retries that end."""
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
 import httpx
 
+from pipelines.secrets import resolve_secret
 from schemas.errors import JobError, WorldError
 from schemas.job import WeaviateSpec
 
@@ -20,17 +19,6 @@ CLOUD = (".weaviate.network", ".weaviate.cloud", ".weaviate.io")
 MESSAGE_BYTES = 104_858_000  # what a server takes unless its /v1/meta says otherwise
 AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"})
 LOCKED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
-SECRETS = Path("/run/secrets")
-
-
-def resolve_secret(reference: str) -> str:
-    """What `${NAME}` stands for: the environment variable, else the mounted file /run/secrets/NAME. Raises JobError."""
-    name = reference[2:-1]
-    if name in os.environ:
-        return os.environ[name]
-    if (SECRETS / name).is_file():
-        return (SECRETS / name).read_text().strip()
-    raise JobError(f"the environment variable {name} is not set here, and there is no file {SECRETS / name}; the job refers to it")
 
 
 def grpc_address(spec: WeaviateSpec) -> str:

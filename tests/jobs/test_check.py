@@ -117,7 +117,7 @@ def test_the_plan_says_rows_tokens_and_texts_over_the_limit(load: Load, minilm: 
     job = load.job(load.parquet(table), {"v": {"model": minilm, "text_fields": ["title"]}})
     result = load.command("check", job)
     assert result.exit_code == 0
-    for words in ("2 in 1 shards", "384 numbers from title", "50.0% of texts over the model's 256 tokens", "nothing was written"):
+    for words in ("2 in 1 shard", "384 numbers from title", "50.0% of texts over the model's 256 tokens", "nothing was written"):
         assert words in output(result)
     plan = json.loads(load.command("check", job, "--json").output)["plan"]
     assert (plan["rows"], plan["over_limit"]) == (2, {"v": 0.5})

@@ -210,6 +210,12 @@ def test_secret_in_broken_yaml_is_never_shown(tmp_path: Path, line: str) -> None
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [[KEY], KEY, [{"key": KEY}]])
+def test_storage_options_are_never_shown(tmp_path: Path, options: Any) -> None:
+    found = faults(tmp_path, source={"parquet": "x", "key": "k", "storage_options": options})
+    assert KEY not in "\n".join(found)
+
+
 def test_refused_secret_says_what_to_write(tmp_path: Path) -> None:
     found = faults(tmp_path, target={"weaviate": {"url": "u", "api_key": KEY}, "collection": "A"})
     assert found[0].startswith("target.weaviate.api_key: a secret is never written into a job")
