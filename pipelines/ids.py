@@ -18,15 +18,17 @@ from schemas.columns import ROW, TENANT, UUID, Rejection
 from schemas.objects import uuid5
 
 PARTITIONS = 64
+HASH_BYTES = 6  # of 40 million ids about three share a hash with another by chance; these are looked at again
 Ids = npt.NDArray[np.void]
 Rows = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]  # below 256 ** HASH_BYTES
 Piece = tuple[str, bytes, bytes]  # shard, ids (16 bytes each), row numbers (int64)
 
 
-def shard_ids(source: Source, shard: Shard, layout: Layout) -> Iterator[tuple[int, Piece]]:
-    """The ids of a shard's rows, cut into partitions by their first byte; rows without an id are left to `read`."""
+def shard_ids(source: Source, shard: Shard, layout: Layout) -> tuple[Ids, Rows]:
+    """The ids of a shard's rows and their numbers; rows without an id are left to `read`."""
     found: list[bytes] = []
-    rows: list[Rows] = []
+    rows: list[Rows] = [np.zeros(0, np.int64)]
     try:
         for raw in source.read(shard, layout.id_columns):
             if not isinstance(raw, Rejection):
@@ -35,8 +37,7 @@ def shard_ids(source: Source, shard: Shard, layout: Layout) -> Iterator[tuple[in
                 rows.append(raw.column(ROW).to_numpy()[batch[UUID].is_valid().to_numpy(zero_copy_only=False)].astype(np.int64))
     except ShardError:
         pass  # `read` says so, with the rows
-    if found:
-        yield from partitioned(np.frombuffer(b"".join(found), "V16"), np.concatenate(rows), shard.name)
+    return np.frombuffer(b"".join(found), "V16"), np.concatenate(rows)
 
 
 def _whole(batch: dict[str, Any]) -> list[bytes]:
@@ -47,12 +48,55 @@ def _whole(batch: dict[str, Any]) -> list[bytes]:
     return [uuid5(u.hex(), tenant) for u, tenant in zip(uuids, batch[TENANT].to_pylist(), strict=True) if u]
 
 
-def partitioned(whole: Ids, rows: Rows, shard: str) -> Iterator[tuple[int, Piece]]:
-    """(partition, piece) of a shard's ids: few large pieces, since each costs as much as a hundred ids."""
-    where = whole.view("u1").reshape(-1, 16)[:, 0] % PARTITIONS
+def hashes_of(whole: Ids) -> Hashes:
+    """A hash of 48 bits for each id; a uuid that a user chose need not be random, so both halves are mixed."""
+    halves = whole.view("<u8").reshape(-1, 2)
+    mixed = (halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
+    return np.asarray(mixed >> np.uint64(64 - 8 * HASH_BYTES), np.uint64)
+
+
+def packed(hashes: Hashes) -> bytes:
+    """`hashes` in six bytes each."""
+    return hashes.astype("<u8").view("u1").reshape(-1, 8)[:, :HASH_BYTES].tobytes()
+
+
+def unpacked(data: bytes) -> Hashes:
+    """The hashes that `packed` wrote."""
+    wide = np.zeros((len(data) // HASH_BYTES, 8), "u1")
+    wide[:, :HASH_BYTES] = np.frombuffer(data, "u1").reshape(-1, HASH_BYTES)
+    return wide.view("<u8").ravel()
+
+
+def repeated(pieces: Iterable[bytes]) -> bytes:
+    """The hashes that occur more than once in `pieces`, packed, each once."""
+    ordered = np.sort(unpacked(b"".join(pieces)))
+    return packed(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+
+
+def partitions(hashes: Hashes) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """(partition, which of the hashes belong to it): few large pieces, since each costs as much as a hundred ids."""
+    where = hashes % np.uint64(PARTITIONS)
     for partition in np.unique(where):
-        chosen = where == partition
-        yield int(partition), (shard, whole[chosen].tobytes(), rows[chosen].tobytes())
+        yield int(partition), where == partition
+
+
+def shard_hashes(source: Source, shard: Shard, layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """(partition, packed hashes) of a shard's ids."""
+    hashes = hashes_of(shard_ids(source, shard, layout)[0])
+    for partition, chosen in partitions(hashes):
+        yield partition, packed(hashes[chosen])
+
+
+def shard_pieces(source: Source, shard: Shard, layout: Layout, met: bytes) -> Iterator[tuple[int, Piece]]:
+    """(partition, piece) of the ids whose hashes are in `met` (packed); the keys are read again only if there are any."""
+    if not met:
+        return
+    whole, rows = shard_ids(source, shard, layout)
+    hashes = hashes_of(whole)
+    again = np.isin(hashes, unpacked(met))
+    whole, rows = whole[again], rows[again]
+    for partition, chosen in partitions(hashes[again]):
+        yield partition, (shard.name, whole[chosen].tobytes(), rows[chosen].tobytes())
 
 
 def find_losers(pieces: Iterable[Piece]) -> dict[str, Rows]:
@@ -79,21 +123,35 @@ class FindDuplicates(beam.PTransform):
         self.source, self.layout = source, layout
 
     def expand(self, shards: beam.PCollection[Shard]) -> Any:
-        """Only 16-byte ids and row numbers are shuffled, in a few large pieces."""
+        """Six bytes an id are shuffled; whole ids and row numbers only of those whose hashes meet, after a second look at the keys."""
+        met = (
+            shards
+            | "Hashes" >> beam.ParDo(_Hashes(self.source, self.layout)).with_output_types(tuple[int, bytes])
+            | "PartitionHashes" >> beam.GroupByKey()
+            | "Repeated" >> beam.MapTuple(lambda _, pieces: repeated(pieces)).with_output_types(bytes)
+        )
         return (
             shards
-            | "Ids" >> beam.ParDo(_Ids(self.source, self.layout)).with_output_types(tuple[int, Piece])
+            | "Ids" >> beam.ParDo(_Ids(self.source, self.layout), beam.pvalue.AsList(met)).with_output_types(tuple[int, Piece])
             | "Partition" >> beam.GroupByKey()
             | "Losers" >> beam.ParDo(_Losers()).with_output_types(tuple[str, bytes])
         )
+
+
+class _Hashes(beam.DoFn):
+    def __init__(self, source: Source, layout: Layout) -> None:
+        self.source, self.layout = source, layout
+
+    def process(self, shard: Shard) -> Iterator[tuple[int, bytes]]:
+        return shard_hashes(self.source, shard, self.layout)
 
 
 class _Ids(beam.DoFn):
     def __init__(self, source: Source, layout: Layout) -> None:
         self.source, self.layout = source, layout
 
-    def process(self, shard: Shard) -> Iterator[tuple[int, Piece]]:
-        return shard_ids(self.source, shard, self.layout)
+    def process(self, shard: Shard, met: list[bytes]) -> Iterator[tuple[int, Piece]]:
+        return shard_pieces(self.source, shard, self.layout, b"".join(met))
 
 
 class _Losers(beam.DoFn):

@@ -4,13 +4,14 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.identity import add_reasons, ids
-from pipelines.ids import PARTITIONS, find_losers, merge_losers, shard_ids
+from pipelines.ids import PARTITIONS, find_losers, hashes_of, merge_losers, packed, repeated, shard_hashes, shard_pieces, unpacked
 from pipelines.layout import Layout
 from pipelines.sources import Shard, ShardError
 from schemas.columns import KEY, ROW, TENANT, UUID, Rejection
@@ -102,8 +103,12 @@ class Rows:
 
 def losers(source: Rows, layout: Layout, order: Any = sorted) -> dict[str, list[int]]:
     """What all partitions together find, with the pieces in any order."""
+    hashes: dict[int, list[bytes]] = {}
+    for partition, data in order([p for s in source.shards() for p in shard_hashes(source, s, layout)]):
+        hashes.setdefault(partition, []).append(data)
+    met = b"".join(map(repeated, hashes.values()))
     partitions: dict[int, list[Any]] = {}
-    for partition, piece in order([p for s in source.shards() for p in shard_ids(source, s, layout)]):
+    for partition, piece in order([p for s in source.shards() for p in shard_pieces(source, s, layout, met)]):
         partitions.setdefault(partition, []).append(piece)
     found: dict[str, list[int]] = {}
     for pieces in partitions.values():
@@ -155,7 +160,7 @@ def test_one_key_in_two_tenants_is_two_objects() -> None:
 
 def test_ids_of_one_key_meet_in_one_partition_and_keys_are_spread() -> None:
     source = Rows({name: [(str(i), "x") for i in range(500)] for name in "ab"})
-    partitions = {name: {p for p, _ in shard_ids(source, Shard(name, name), KEYED)} for name in "ab"}
+    partitions = {name: {p for p, _ in shard_hashes(source, Shard(name, name), KEYED)} for name in "ab"}
     assert partitions["a"] == partitions["b"] == set(range(PARTITIONS))
     assert losers(source, KEYED) == {"b": list(range(500))}
 
@@ -166,6 +171,32 @@ def test_broken_shard_gives_the_ids_before_the_break() -> None:
 
 def test_no_pieces_no_losers() -> None:
     assert find_losers([]) == {}
+    assert repeated([]) == b""
+
+
+def test_keys_are_read_again_only_where_hashes_meet() -> None:
+    unread = Rows({"a": [("k", "x")]}, breaks=True)
+    assert list(shard_pieces(unread, Shard("missing", "missing"), KEYED, b"")) == []
+
+
+def test_ids_that_only_share_a_hash_lose_nothing() -> None:
+    """Chance meetings of hashes are settled by whole ids."""
+    source = Rows({"a": [("k", "x"), ("l", "x")]})
+    met = b"".join(data for _, data in shard_hashes(source, Shard("a", "a"), KEYED))
+    assert all(find_losers([piece]) == {} for _, piece in shard_pieces(source, Shard("a", "a"), KEYED, met))
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=50))
+def test_hashes_survive_packing(whole: list[bytes]) -> None:
+    hashes = hashes_of(np.frombuffer(b"".join(whole), "V16"))
+    assert np.array_equal(unpacked(packed(hashes)), hashes)
+    assert np.array_equal(unpacked(repeated([packed(hashes), packed(hashes)])), np.unique(hashes))
+
+
+def test_sequential_uuids_do_not_share_hashes() -> None:
+    counted = np.zeros((100_000, 2), ">u8")
+    counted[:, 1] = np.arange(100_000)
+    assert len(np.unique(hashes_of(counted.view("V16").ravel()))) == 100_000
 
 
 def test_merge_losers_joins_the_partitions() -> None:
