@@ -6,7 +6,6 @@ collection with the last report, and asks its questions again.
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from examples.stdlib import main as write_docstrings  # noqa: E402
+from jobs.cli import app  # noqa: E402
 from jobs.examine import with_server  # noqa: E402
 from jobs.job_file import load_job  # noqa: E402
 from pipelines.targets.weaviate import WeaviateTarget  # noqa: E402
@@ -48,11 +48,10 @@ def is_loaded() -> bool:
 
 
 def warpbeam(*arguments: str) -> None:
-    """Run the command line; its exit code is ours if it is not 0."""
+    """Run the command line, in this process, so that the model is loaded once; its exit code is ours if it is not 0."""
     command = ["warpbeam", *arguments, *(word for o in overrides() for word in ("--set", o))]
     print("\n$", " ".join(f"'{c}'" if " " in c else c for c in command), flush=True)
-    code = subprocess.run([sys.executable, "-m", "jobs.cli", *command[1:]], cwd=ROOT, check=False).returncode
-    if code:
+    if code := app(command[1:], standalone_mode=False):
         sys.exit(code)
 
 
