@@ -5,20 +5,31 @@ from pathlib import Path
 
 from encoders.base import Encoder
 from encoders.models import is_folder
-from schemas.job import ModelSpec, VectorSpec
+from schemas.job import VectorSpec
+from schemas.models import ModelSpec
 
 ENCODERS = {
     "text": "encoders.text:TextEncoder",
     "clip": "encoders.clip:ClipEncoder",
     "fake": "encoders.fake:FakeEncoder",
+    "remote": "encoders.remote:RemoteEncoder",
+    "nvidia": "encoders.nvidia:NvidiaEncoder",
+}
+CONTAINERS = {  # what Weaviate's modules ask, by module
+    "text2vec-transformers": "encoders.transformers_inference:TransformersInference",
+    "multi2vec-clip": "encoders.clip_inference:ClipInference",
 }
 
 
 def family(spec: VectorSpec) -> str:
-    """Which file encodes for `spec`: a name in ENCODERS."""
+    """Which file encodes for `spec`: a name in ENCODERS or CONTAINERS."""
     model = spec.model or ModelSpec(name="")
     if model.fake:
         return "fake"
+    if model.inference_url or model.nvidia:
+        return "remote" if model.inference_url else "nvidia"
+    if spec.module and spec.module.name in CONTAINERS:
+        return spec.module.name
     return "clip" if model.text or model.image or spec.image_fields or _is_clip(model.name or "") else "text"
 
 
@@ -32,6 +43,8 @@ def _is_clip(name: str) -> bool:
 
 def encoder_of(spec: VectorSpec) -> Encoder:
     """The encoder for one vector of a job; its model is loaded when it is first used."""
-    module, name = ENCODERS[family(spec)].split(":")
-    made: Encoder = getattr(import_module(module), name)(spec.model, dict(spec.prompts), spec.long_text)
+    name = family(spec)
+    module, kind = (ENCODERS | CONTAINERS)[name].split(":")
+    make = getattr(import_module(module), kind)
+    made: Encoder = make(spec.model, dict(spec.prompts), spec.long_text) if name in ("text", "clip", "fake") else make(spec)
     return made

@@ -16,6 +16,7 @@ from schemas.errors import RowError
 Vectors = npt.NDArray[np.float32]
 Role = Literal["document", "query"]
 Progress = Callable[[int], None]
+Groups = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -35,8 +36,18 @@ class Encoder(Protocol):
     dim: int
     modalities: frozenset[str]  # "text", "image"
 
-    def encode(self, values: Sequence[Any], modality: str, role: Role = "document", progress: Progress | None = None) -> Encoding:
+    def encode(
+        self,
+        values: Sequence[Any],
+        modality: str,
+        role: Role = "document",
+        progress: Progress | None = None,
+        groups: Groups | None = None,
+    ) -> Encoding:
         """Vectors for `values`: str for text, bytes of a file for image.
+
+        Values with the same number in `groups` (n,) belong to one object; only a model whose vectors depend on an
+        object's other values looks at it, and most do not.
 
         Values are in any order; `progress` is called with the number of values done since the last call.
         A value that cannot be encoded is named in `errors`; a fault of the model itself is raised.

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from encoders.base import Encoding, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
 from encoders.images import open_images
 from encoders.towers import UNLIMITED, Tower, load_tower
 from schemas.errors import JobError, RowError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 
 TEXTS = 64  # a batch
 IMAGES = 16  # decoded at a time: 16 photos of 12 megapixels are 0.6 GB
@@ -70,7 +70,9 @@ class ClipEncoder:
         limit = self._tower("text").limit if "text" in self.modalities else UNLIMITED
         return limit if limit < UNLIMITED else None
 
-    def encode(self, values: Sequence[Any], modality: str, role: Role = "document", progress: Progress | None = None) -> Encoding:
+    def encode(
+        self, values: Sequence[Any], modality: str, role: Role = "document", progress: Progress | None = None, groups: Groups | None = None
+    ) -> Encoding:
         """Vectors (n, dim) float32 for str (`text`) or the bytes of image files (`image`).
 
         A text over the limit is cut, keeping the end token from which CLIP reads its vector, and named in `truncated`;

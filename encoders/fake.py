@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.base import Encoding, Progress, Role
-from schemas.job import ModelSpec
+from encoders.base import Encoding, Groups, Progress, Role
+from schemas.models import ModelSpec
 
 
 class FakeEncoder:
@@ -24,7 +24,12 @@ class FakeEncoder:
         return [len(t.split()) for t in texts]
 
     def encode(
-        self, values: Sequence[str | bytes], modality: str = "text", role: Role = "document", progress: Progress | None = None
+        self,
+        values: Sequence[str | bytes],
+        modality: str = "text",
+        role: Role = "document",
+        progress: Progress | None = None,
+        groups: Groups | None = None,
     ) -> Encoding:
         """Vectors (n, dim) float32 drawn from a generator that the value's digest seeds."""
         vectors = np.empty((len(values), self.dim), np.float32)

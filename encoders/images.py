@@ -13,7 +13,7 @@ What is done, in this order:
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -25,6 +25,7 @@ from schemas.errors import RowError
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
 MAX_PIXELS = 100_000_000
+MAX_RATIO = 1000  # models scale the shorter edge to theirs: one pixel by 60,000 would become 224 by 13 million
 THREADS = 4  # Pillow decodes outside Python's lock; a few threads are enough to feed a model
 
 _TURNS = {
@@ -38,19 +39,28 @@ _TURNS = {
 }
 
 
-def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The RGB image in `data`, treated as the module's docstring says.
+Treatment = Callable[[Image.Image], Image.Image]
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Steps 3 to 6 of the module's docstring."""
+    return _rgb(_upright(image))
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS, treat: Treatment = upright_rgb) -> Image.Image:
+    """The RGB image in `data`, treated as the module's docstring says, or by `treat`, which decodes it and gives a copy.
 
     Raises RowError `image_unreadable` for bytes that are no image of `FORMATS`, empty, broken or cut off, and
-    `image_too_large` if the header announces more than `max_pixels` pixels (nothing is decoded then; Pillow's own
-    limit of some 179 million holds in any case).
+    `image_too_large` if the header announces more than `max_pixels` pixels, or one edge over `MAX_RATIO` times the other
+    (nothing is decoded then; Pillow's own limit of some 179 million pixels holds in any case). The decoder's own error
+    is the cause.
     """
     if not data:
         raise RowError("image_unreadable", f"no bytes; expected an image file ({', '.join(FORMATS)})")
     try:
         with _quiet_pillow(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, max_pixels)
-            return _rgb(_upright(image))
+            return treat(image)
     except RowError:
         raise
     except Image.DecompressionBombError as error:
@@ -59,17 +69,17 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise RowError("image_unreadable", _reason(data, error)) from error
 
 
-def open_images(values: Sequence[bytes]) -> tuple[list[Image.Image | None], dict[int, RowError]]:
+def open_images(values: Sequence[bytes], treat: Treatment = upright_rgb) -> tuple[list[Image.Image | None], dict[int, RowError]]:
     """The images in `values`, in order, None where one cannot be read, and {position: why}; decoded in `THREADS` threads."""
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        results = list(pool.map(_image_or_error, values))
+        results = list(pool.map(lambda data: _image_or_error(data, treat), values))
     errors = {i: result for i, result in enumerate(results) if isinstance(result, RowError)}
     return [None if isinstance(result, RowError) else result for result in results], errors
 
 
-def _image_or_error(data: bytes) -> Image.Image | RowError:
+def _image_or_error(data: bytes, treat: Treatment) -> Image.Image | RowError:
     try:
-        return open_image(data)
+        return open_image(data, treat=treat)
     except RowError as error:
         return error
 
@@ -83,6 +93,8 @@ def _reason(data: bytes, error: Exception) -> str:
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise RowError("image_too_large", f"{size[0]} x {size[1]} pixels; at most {max_pixels} pixels are decoded")
+    if max(size) > MAX_RATIO * min(size):
+        raise RowError("image_too_large", f"{size[0]} x {size[1]} pixels; one edge may be at most {MAX_RATIO} times the other")
 
 
 def _upright(image: Image.Image) -> Image.Image:

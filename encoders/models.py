@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import JobError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

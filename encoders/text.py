@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders.base import Encoding, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, Progress, Role, Vectors
 from encoders.batching import padded_tokens, plan_batches, run_batches
 from encoders.models import load_sentence_transformer
 from schemas.errors import JobError, RowError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -70,7 +70,14 @@ class TextEncoder:
         ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
         return [len(i) for i in ids]
 
-    def encode(self, values: Sequence[str], modality: str = "text", role: Role = "document", progress: Progress | None = None) -> Encoding:
+    def encode(
+        self,
+        values: Sequence[str],
+        modality: str = "text",
+        role: Role = "document",
+        progress: Progress | None = None,
+        groups: Groups | None = None,
+    ) -> Encoding:
         """Vectors (n, dim) float32 for texts; what happens to a text over the model's limit is `long_text`'s to say."""
         prompt = self.prompt(role)
         lengths = np.array(self.count_tokens([prompt + v for v in values]), np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from encoders.base import Vectors
 from encoders.models import EXTRA, is_folder, load_sentence_transformer, model_options
 from schemas.errors import JobError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,7 @@ class SentenceTower:
     def __init__(self, name: str, spec: ModelSpec) -> None:
         """Load the model. Raises JobError where it cannot be had."""
         self.name, self.model = name, load_sentence_transformer(name, spec)
+        _prepare_by_pillow(getattr(self.model[0], "processor", None))
         self.model.truncate_dim = None  # the two halves are compared in full; ClipEncoder cuts
         self.dim = int(self.model.get_embedding_dimension() or 0)
         self.modalities = frozenset(str(m) for m in self.model.modalities) & {"text", "image"}
@@ -70,9 +71,7 @@ class SentenceTower:
 class ClipTower:
     """A Hugging Face CLIP: the projected features of texts and images, as they are (not normalised).
 
-    Images are always prepared by Pillow, also where torchvision is installed: the two differ by up to 3e-4 in a
-    component when they resize, and a collection must not depend on which packages a worker has. transformers' own
-    default (`use_fast`, now `backend`) depends on just that.
+    Images are prepared by Pillow, as everywhere here: see `_prepare_by_pillow`.
     """
 
     modalities = frozenset({"text", "image"})
@@ -149,6 +148,18 @@ def _load_clip(name: str, spec: ModelSpec) -> tuple[Any, Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise JobError(f"the model {name!r} cannot be loaded: {reason}; expected {EXPECTED}") from error
+
+
+def _prepare_by_pillow(processor: Any) -> None:
+    """Have images prepared by Pillow, also where torchvision is installed.
+
+    The two differ by up to 3e-4 in a component when they resize, and a collection must not depend on which packages a
+    worker has; transformers' own default (`use_fast`, now `backend`) depends on just that.
+    """
+    images = getattr(processor, "image_processor", None)
+    by_pillow = getattr(import_module("transformers"), f"{type(images).__name__}Pil", None)
+    if images is not None and by_pillow is not None:
+        processor.image_processor = by_pillow.from_dict(images.to_dict())
 
 
 def _text_limit(tokenizer: Any, config: Any) -> int:

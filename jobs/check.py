@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from jobs.examine import Findings, examined
+from jobs.proof import prove
 from jobs.report import tell_lines
 from jobs.sample import Sample, failing, measure, take_sample
 from schemas.job import Job
@@ -45,7 +46,7 @@ def index_bytes(found: Findings, rows: int | None) -> int | None:
     return int(sum(rows * (4 * d + LINKS) * SPARE for d in hnsw))
 
 
-def check(job: Job | None, faults: list[str], console: Console, as_json: bool = False) -> int:
+def check(job: Job | None, faults: list[str], console: Console, as_json: bool = False, append: bool = False) -> int:
     """Print faults or the plan; the exit code: 0 nothing wrong, 2 the job, 3 the world."""
     if job is None:
         tell_faults(console, faults, [], as_json)
@@ -53,6 +54,8 @@ def check(job: Job | None, faults: list[str], console: Console, as_json: bool = 
     with examined(job) as found:
         found.faults = faults + [f for f in found.faults if f not in faults]
         sample = found.attempt(lambda: take_sample(found)) if found.layout is not None and not found.away else None
+        if sample is not None and not found.faults:
+            found.attempt(lambda: prove(found, sample, append))
         if found.faults or found.away or sample is None:
             tell_faults(console, found.faults, found.away, as_json)
             return found.exit_code

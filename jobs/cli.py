@@ -68,13 +68,20 @@ def run(
 
 
 @app.command()
-def check(job: JobPath, set_: Sets = None, as_json: Json = False) -> None:
+def check(
+    job: JobPath,
+    append: Annotated[
+        bool, typer.Option("--append", help="The rows are new: it is right that the collection has none of their ids.")
+    ] = False,
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
     """Name all faults of the job against data, models and server, or show the plan; write nothing."""
     with _exit_codes():
         from jobs.check import check as check_job
         from jobs.job_file import read_job
 
-        _leave(check_job(*read_job(job, set_ or ()), console, as_json))
+        _leave(check_job(*read_job(job, set_ or ()), console, as_json, append))
 
 
 @app.command()
@@ -114,11 +121,29 @@ def encode(
     """Show one value's vector: try a model before a run."""
     with _exit_codes():
         from jobs.job_file import load_job
-        from jobs.search import encode_value, query_value, tell_vector, vector_name
+        from jobs.search import encode_value, query_value, spec_of, tell_vector, vector_name
 
         loaded = load_job(job, set_ or ())
-        made = encode_value(loaded.vectors[vector_name(loaded, vector)], query_value(text, image), "query" if query else "document")
+        value = query_value(text, image)
+        made = encode_value(spec_of(loaded, vector_name(loaded, vector)), value, "query" if query else "document")
         _show([float(x) for x in made], as_json, lambda: tell_vector(console, made))
+
+
+@app.command()
+def serve(
+    job: JobPath,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one that this machine has.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8081,
+    vector: Annotated[str | None, typer.Option("--vector", help="The vector without a prefix, where the job has several.")] = None,
+    token_env: Annotated[str | None, typer.Option(help="The environment variable that holds bearer tokens, with commas between.")] = None,
+    set_: Sets = None,
+) -> None:
+    """Stand in for Weaviate's inference containers: the job's models, asked over HTTP."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.serve import serve as serve_job
+
+        serve_job(load_job(job, set_ or ()), console, host, port, vector, token_env)
 
 
 def _show(data: Any, as_json: bool, tell: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from encoders.sharing import shared_encoder
 from jobs.embedded import running_server
+from jobs.modules import merge_faults, module_remarks, with_modules
 from pipelines.layout import Layout, layout_of
 from pipelines.sources import Shard, Source, source_of
 from pipelines.targets.stored import kept_by_merge
@@ -82,13 +83,17 @@ def examine(job: Job) -> Findings:
     if (served := found.attempt(lambda: with_server(job))) is not None:
         found.job = served
         _look_at_target(found)
+    if found.collection is not None:
+        found.job, faults = with_modules(found.job, found.collection)
+        found.faults += faults
     _look_at_source(found)
     if found.schema is not None and found.collection is not None:
         found.layout, faults = layout_of(found.schema, found.job, found.collection)
-        found.faults += faults
+        found.faults += [*faults, *merge_faults(found.job, found.collection, list(found.layout.properties))]
     for name, spec in found.job.vectors.items():
         if spec.model:
             found.attempt(lambda name=name, spec=spec: _look_at_model(found, name, spec))  # type: ignore[misc]
+    found.remarks += _remarks(found)
     if found.target and found.collection and not found.creates:
         found.attempt(lambda: found.faults.extend(_existing_faults(found)))
     return found
@@ -139,9 +144,16 @@ def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
             modalities = encoder.modalities
     except JobError as error:
         raise JobError(*(f"vectors.{name}.model: {fault}" for fault in error.faults)) from error
-    for kind, fields in (("text", spec.text_fields), ("image", spec.image_fields)):
-        if fields and kind not in modalities:
-            raise JobError(f"vectors.{name}.{kind}_fields: this model takes {', '.join(sorted(modalities))}, not {kind}")
+    for kind, fields in spec.by_modality.items():
+        if kind not in modalities:
+            raise JobError(f"vectors.{name}: {', '.join(fields)} is {kind}, but this model takes {', '.join(sorted(modalities))}")
+
+
+def _remarks(found: Findings) -> Iterator[str]:
+    """What is no fault, but worth knowing about vectors that a module makes."""
+    for name, spec in found.job.vectors.items():
+        if spec.module and found.collection and found.layout:
+            yield from module_remarks(spec, name, found.collection, found.layout.unstored)
 
 
 def _existing_faults(found: Findings) -> Iterator[str]:

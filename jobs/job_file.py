@@ -12,11 +12,18 @@ import yaml
 from pydantic import ValidationError
 
 from schemas.errors import JobError
-from schemas.job import Job, ModelSpec, VectorSpec
+from schemas.job import Job, VectorSpec
+from schemas.models import ModelSpec
 from schemas.objects import shorten
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-SECRETS = (("target", "weaviate", "api_key"), ("target", "weaviate", "headers"), ("source", "storage_options"))
+SECRETS = (
+    ("target", "weaviate", "api_key"),
+    ("target", "weaviate", "headers"),
+    ("source", "storage_options"),
+    ("vectors", "*", "model", "nvidia", "api_key"),
+    ("vectors", "*", "model", "inference_url", "token"),
+)
 SERVER = ("target", "weaviate")  # a value at, above or below it may hold a secret, and is never shown
 FORMS: dict[Any, Any] = {
     "list[str]": dict,
@@ -39,14 +46,23 @@ def read_job(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Job | Non
     """The job and what is wrong with it; the job without its faulty keys, so that the rest can be checked, or None."""
     data = parse_yaml(Path(path))
     faults = [fault for override in overrides for fault in _override(data, override)]
-    if "base" in data:
-        faults.append("base: there is no such key here")
+    faults += _internal(data)
     try:
         data, missing = _filled(data)
     except RecursionError:
         raise JobError(f"the job file {path} is nested too deeply, or an alias contains itself") from None
     job, more = _validated(data | {"base": Path(path).parent.absolute()})
     return (job and resolved(job)), faults + missing + more
+
+
+def _internal(data: dict[str, Any]) -> Iterator[str]:
+    """Take out the keys that only Warpbeam itself sets."""
+    vectors = data.get("vectors")
+    named = vectors.items() if isinstance(vectors, dict) else ()
+    for where, place, key in [("", data, "base"), *((f"vectors.{n}.", v, "module") for n, v in named)]:
+        if isinstance(place, dict) and key in place:
+            del place[key]
+            yield f"{where}{key}: there is no such key here"
 
 
 def parse_yaml(path: Path) -> dict[str, Any]:
@@ -116,7 +132,12 @@ def _filled(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _is_secret(where: Where) -> bool:
     """Whether the value at `where` stays a reference until it is used, and is never shown."""
-    return any(where[: len(secret)] == secret for secret in SECRETS)
+    return any(len(where) >= len(secret) and _meets(where, secret) for secret in SECRETS)
+
+
+def _meets(where: Where, place: Sequence[str]) -> bool:
+    """Whether one of the two lies within the other; `*` is any key."""
+    return all(p in ("*", w) for w, p in zip(where, place, strict=False))
 
 
 def _variable(name: str, where: Where, missing: list[str]) -> str:
@@ -183,7 +204,7 @@ def _sentence(error: Any) -> str:
     if kind == "missing":
         return f"{key}: this key is missing"
     message = error["msg"].removeprefix("Value error, ")
-    hidden = kind == "value_error" or any(where[: len(place)] == place[: len(where)] for place in (SERVER, *SECRETS))
+    hidden = kind == "value_error" or any(_meets(where, place) for place in (SERVER, *SECRETS))
     shown = "" if hidden else f" {shorten(error['input'])}:"
     return f"{key or 'the job'}:{shown} {message[0].lower() + message[1:]}"
 
@@ -203,7 +224,7 @@ def _close(where: Where) -> str:
 
 
 def _models() -> dict[str, Any]:
-    from schemas import job
+    from schemas import job, models
 
     return {
         "": job.Job,
@@ -213,7 +234,7 @@ def _models() -> dict[str, Any]:
         "chunk": job.ChunkSpec,
         "failures": job.FailuresSpec,
         "vectors.*": job.VectorSpec,
-        "vectors.*.model": job.ModelSpec,
+        "vectors.*.model": models.ModelSpec,
         "media.*": job.MediaSpec,
     }
 
@@ -228,7 +249,7 @@ def resolved(job: Job) -> Job:
 def _resolved_vector(job: Job, spec: VectorSpec) -> VectorSpec:
     if spec.model is None:
         return spec
-    names = {key: _model_path(job, getattr(spec.model, key)) for key in ("name", "text", "image")}
+    names = {key: _model_path(job, getattr(spec.model, key)) for key in ("name", "text", "image", "passage", "query")}
     return spec.model_copy(update={"model": ModelSpec.model_validate(spec.model.model_dump() | names)})
 
 

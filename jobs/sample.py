@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from encoders.sharing import shared_encoder
 from jobs.examine import Findings
-from pipelines.compose import compose
 from pipelines.layout import Layout
+from pipelines.one_vector import parts_of
 from pipelines.precomputed import usual_length
 from pipelines.read import read_objects
 from pipelines.sources import Shard, ShardError
@@ -135,7 +135,7 @@ def measure(found: Findings, sample: Sample, seconds: float = 5.0) -> None:
 
 
 def _measured(objects: pa.RecordBatch, spec: VectorSpec, seconds: float) -> Texts:
-    parts = compose(objects, spec)
+    parts = parts_of(objects, spec)
     texts = Texts(len({int(i) for p in parts for i in p.owner}))
     with shared_encoder(spec) as encoder:
         texts.limit = getattr(encoder, "max_tokens", None)
@@ -146,7 +146,7 @@ def _measured(objects: pa.RecordBatch, spec: VectorSpec, seconds: float) -> Text
             done = 0
             while done < len(part.values) and time.perf_counter() - start < seconds:
                 try:
-                    encoder.encode(part.values[done : done + step], part.modality)
+                    encoder.encode(part.values[done : done + step], part.modality, groups=part.owner[done : done + step])
                 except (RowError, ValueError, RuntimeError):
                     break  # the run will name the row
                 done += step

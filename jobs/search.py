@@ -12,14 +12,15 @@ from rich.table import Table
 
 from encoders.base import Vectors
 from encoders.sharing import shared_encoder
-from jobs.examine import with_server
+from jobs.examine import planned_collection, with_server
+from jobs.modules import with_modules
 from pipelines.combine import unit
-from pipelines.secrets import resolve_secret
 from pipelines.targets.connection import grpc_address
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.collection import Collection, VectorConfig
 from schemas.errors import JobError, WorldError
 from schemas.job import Job, VectorSpec
+from schemas.secrets import resolve_secret
 
 
 def vector_name(job: Job, name: str | None) -> str:
@@ -30,6 +31,19 @@ def vector_name(job: Job, name: str | None) -> str:
     if name is None and len(encoded) == 1:
         return encoded[0]
     raise JobError(f"--vector: name one of the vectors that have a model: {', '.join(encoded) or 'the job has none'}")
+
+
+def spec_of(job: Job, name: str) -> VectorSpec:
+    """The vector `name` of `job`, with what the collection says about it where the job alone does not say all.
+
+    Raises JobError and WorldError where the collection is needed and cannot be had.
+    """
+    if job.vectors[name].fields:
+        return job.vectors[name]
+    job = with_server(job)
+    with closing(WeaviateTarget(job.target)) as target:
+        collection = target.collection() or planned_collection(job)
+    return with_modules(job, collection)[0].vectors[name]
 
 
 def encode_value(spec: VectorSpec, value: str | bytes, role: Any = "query") -> Vectors:
@@ -67,6 +81,7 @@ def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hy
         raise JobError(f"target.collection: {job.target.collection!r} is missing on the server; `warpbeam run` makes it")
     if chosen not in collection.vectors:
         raise JobError(f"vectors.{chosen}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors)}")
+    job = with_modules(job, collection)[0]
     vector = encode_value(job.vectors[chosen], value)
     if collection.vectors[chosen].distance == "cosine":
         vector = unit(vector[None])[0]

@@ -4,7 +4,7 @@ A list of text fields is one text, joined by newlines in the given order. A map 
 a weight. Image fields are always encoded apart. Null, empty and blank texts are absent, and so are null images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +33,15 @@ def compose(batch: pa.RecordBatch, spec: VectorSpec, chunked: str | None = None)
 
     A vector that does not read the chunked property stays with chunk 0.
     """
-    rows = _rows(batch, spec, chunked)
+    rows = rows_with_vector(batch, spec.fields, chunked)
     texts = [_parts("text", column, weight) for column, weight in _texts(batch, spec)]
     images = [_parts("image", column, weight) for column, weight in _images(batch, spec)]
-    return [p for p in (_merge("text", texts, rows), _merge("image", images, rows)) if p.values]
+    return [p for p in (merged("text", texts, rows), merged("image", images, rows)) if p.values]
 
 
-def _rows(batch: pa.RecordBatch, spec: VectorSpec, chunked: str | None) -> npt.NDArray[np.bool_]:
-    """Which rows have this vector at all."""
-    if chunked is None or chunked in spec.fields or CHUNK not in batch.schema.names:
+def rows_with_vector(batch: pa.RecordBatch, fields: Collection[str], chunked: str | None) -> npt.NDArray[np.bool_]:
+    """Which rows have a vector that reads `fields` at all: (n,)."""
+    if chunked is None or chunked in fields or CHUNK not in batch.schema.names:
         return np.ones(batch.num_rows, bool)
     return np.asarray(batch.column(CHUNK).to_numpy() == 0)
 
@@ -81,7 +81,7 @@ def _parts(modality: str, column: Sequence[Any], weight: float) -> Parts:
     return Parts(modality, [column[i] for i in owner], np.array(owner, np.int64), np.full(len(owner), weight, np.float32))
 
 
-def _merge(modality: str, parts: list[Parts], rows: npt.NDArray[np.bool_]) -> Parts:
+def merged(modality: str, parts: list[Parts], rows: npt.NDArray[np.bool_]) -> Parts:
     """The parts of several fields as one, in row order, without the rows that have no such vector and weights of 0."""
     owner = np.concatenate([np.zeros(0, np.int64), *(p.owner for p in parts)])
     weights = np.concatenate([np.zeros(0, np.float32), *(p.weights for p in parts)])

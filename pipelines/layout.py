@@ -163,6 +163,8 @@ def _vector_faults(name: str, spec: VectorSpec, schema: pa.Schema, collection: C
         yield from _precomputed_faults(name, spec, schema, config)
     elif config.multi:
         yield f"vectors.{name}: collection {collection.name} has multi-vectors here; they come from a column, no model of Warpbeam makes them yet"
+    elif spec.module is not None:
+        yield from _module_faults(name, spec, layout)
     elif not spec.fields:
         yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (vectorizer {config.module!r} names none that Warpbeam reads)"
     else:
@@ -183,12 +185,24 @@ def _field_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
     for wanted in spec.fields:
         if wanted not in layout.properties:
             yield f"vectors.{name}: {wanted!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"
-    for wanted in (w for w in spec.image_fields if w in layout.properties):
+    yield from _image_faults(f"vectors.{name}.image_fields", spec, layout)
+
+
+def _module_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
+    """A module reads what the object has; a job that has none of it would make no vector."""
+    assert spec.module is not None
+    if spec.module.fields and not any(f in layout.properties for f in spec.module.fields):
+        yield f"vectors.{name}: {spec.module.name} reads {', '.join(spec.module.fields)}; this job has only {', '.join(layout.properties) or 'no property'}"
+    yield from _image_faults(f"vectors.{name}", spec, layout)
+
+
+def _image_faults(where: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
+    for wanted in (w for w in spec.by_modality.get("image", ()) if w in layout.properties):
         data_type = layout.properties[wanted][1].data_type
         if data_type not in ("blob", "text"):
-            yield f"vectors.{name}.image_fields: property {wanted!r} is {data_type}; images are blobs"
+            yield f"{where}: property {wanted!r} is {data_type}; images are blobs"
         elif data_type == "text" and wanted not in layout.media:
-            yield f"vectors.{name}.image_fields: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
+            yield f"{where}: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
 
 
 def _chunk_faults(job: Job, collection: Collection, layout: Layout) -> Iterator[str]:

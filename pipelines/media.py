@@ -14,10 +14,10 @@ import pyarrow as pa
 from pipelines.compose import MEDIA
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import phase
-from pipelines.secrets import resolved
 from schemas.columns import BATCH_BYTES, Rejection, reject, set_column, without
 from schemas.errors import RowError
 from schemas.objects import Reasons, shorten
+from schemas.secrets import resolved
 
 FETCHERS = 8
 MAX_BYTES = 256 << 20  # a larger file is no picture that a model could take

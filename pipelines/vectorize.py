@@ -1,20 +1,17 @@
 """Vectorize, the heart: per named vector compose, encode, combine, in columns."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from encoders.base import Encoder, Encoding, Progress
 from encoders.sharing import shared_encoder
-from pipelines.combine import combine
-from pipelines.compose import MEDIA, Parts, compose
+from pipelines.compose import MEDIA
 from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.metrics import count, phase, tick
-from pipelines.precomputed import fixed, value_faults
+from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
 from schemas.columns import CHUNK, VECTOR, Rejection, bounded, concat, reject, set_column, without
 from schemas.errors import RowError
 from schemas.job import VectorSpec
@@ -22,67 +19,6 @@ from schemas.objects import Reasons
 
 WINDOW_ROWS = 4096  # objects sorted by length together: small windows pad badly
 WINDOW_BYTES = 48 << 20
-
-
-@dataclass
-class Outcome:
-    """What `vectorize_objects` gives for one vector."""
-
-    column: pa.Array  # fixed_size_list<float32>[dim], null where an object has no such vector
-    reasons: Reasons = field(default_factory=dict)
-    truncated: list[int] = field(default_factory=list)  # rows of which the model saw only the beginning
-    tokens: int = 0
-    padded: int = 0
-
-
-def vectorize_objects(
-    batch: pa.RecordBatch,
-    spec: VectorSpec,
-    encoder: Encoder,
-    chunked: str | None = None,
-    zero_allowed: bool = False,
-    progress: Progress | None = None,
-) -> Outcome:
-    """The vector that `spec` describes for each row of `batch`; rows that cannot have it are in `reasons`."""
-    parts = compose(batch, spec, chunked)
-    encodings = [encoder.encode(p.values, p.modality, progress=progress) for p in parts]
-    vectors, owner, weights = _stacked(parts, encodings, encoder.dim)
-    combined, present = combine(vectors, owner, weights, batch.num_rows)
-    reasons: Reasons = {}
-    for part, encoding in zip(parts, encodings, strict=True):
-        for i, error in encoding.errors.items():
-            reasons.setdefault(int(part.owner[i]), (error.code, error.reason))
-    rows = np.flatnonzero(present)
-    for i, reason in value_faults(combined[rows], zero_allowed).items():
-        reasons.setdefault(int(rows[i]), reason)
-    truncated = [int(p.owner[i]) for p, e in zip(parts, encodings, strict=True) for i in e.truncated]
-    totals = sum(e.tokens for e in encodings), sum(e.padded for e in encodings)
-    valid = present & ~np.isin(np.arange(batch.num_rows), list(reasons))
-    return Outcome(fixed(np.where(valid[:, None], combined, 0), valid), reasons, sorted(set(truncated)), *totals)
-
-
-def _stacked(parts: list[Parts], encodings: list[Encoding], dim: int) -> tuple[Any, Any, Any]:
-    """The parts of all modalities below one another: vectors (m, dim), owners (m,), weights (m,)."""
-    if not parts:
-        return np.zeros((0, dim), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    return (
-        np.concatenate([e.vectors for e in encodings]),
-        np.concatenate([p.owner for p in parts]),
-        np.concatenate([p.weights for p in parts]),
-    )
-
-
-def encode_or_halve(batch: pa.RecordBatch, run: Any) -> Iterator[tuple[pa.RecordBatch, Outcome | RowError]]:
-    """`run(batch)`, and where it raises for a reason that may lie in one row, each half, until that row is alone."""
-    try:
-        yield batch, run(batch)
-    except (ValueError, IndexError, TypeError, RuntimeError) as error:
-        if batch.num_rows == 1:
-            yield batch, RowError("cannot_encode", f"{type(error).__name__}: {error}")
-            return
-        half = batch.num_rows // 2
-        yield from encode_or_halve(batch.slice(0, half), run)
-        yield from encode_or_halve(batch.slice(half), run)
 
 
 class VectorizeObjects(beam.PTransform):
@@ -184,6 +120,8 @@ class _Vectorize(beam.DoFn):
         names = [n for n in self.vectors if VECTOR + n in batch.schema.names]
         missing = {n: batch.column(VECTOR + n).is_null().to_numpy(zero_copy_only=False) for n in names}
         none = np.logical_and.reduce(list(missing.values())) if missing else np.zeros(batch.num_rows, bool)
+        if any(spec.module for spec in self.vectors.values()):
+            none[:] = False  # Weaviate itself stores an object without a vector where its module finds no text
         reasons = {
             int(i): ("no_vector", f"nothing to make a vector from: {self._reads()} null, empty or blank") for i in np.flatnonzero(none)
         }

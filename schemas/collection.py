@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.errors import JobError
@@ -102,8 +102,13 @@ def _checked(properties: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _property(definition: dict[str, Any]) -> Property:
-    nested = tuple(map(_property, _checked(definition.get("nestedProperties") or [], f"{definition['name']}.nestedProperties")))
-    return Property(property_name(definition["name"]), definition["dataType"][0], nested)
+    return replace(_nested(definition), name=property_name(definition["name"]))
+
+
+def _nested(definition: dict[str, Any]) -> Property:
+    """A property with its name as it is written: Weaviate changes the first letter of no name inside an object."""
+    inner = _checked(definition.get("nestedProperties") or [], f"{definition['name']}.nestedProperties")
+    return Property(definition["name"], definition["dataType"][0], tuple(map(_nested, inner)))
 
 
 def _vectors(definition: dict[str, Any]) -> Iterator[VectorConfig]:

@@ -6,33 +6,16 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-SECRET = re.compile(r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$")
+from schemas.models import ModelSpec, Part, Secret, SecretMap
+from schemas.modules import Module, MultiModule
 
 Weights = dict[str, float]
 Fields = list[str] | Weights
-
-
-class Part(BaseModel):
-    """A frozen piece of the job that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-def _secret(value: Any) -> Any:
-    """Refuse a secret written out: the job carries only the name of an environment variable."""
-    if value is not None and not (isinstance(value, str) and SECRET.match(value)):
-        raise ValueError("a secret is never written into a job: give the name of an environment variable, as in ${WEAVIATE_API_KEY}")
-    return value
-
-
-Secret = Annotated[str | None, BeforeValidator(_secret)]
-SecretMap = dict[str, Annotated[str, BeforeValidator(_secret)]]
 
 
 class SourceSpec(Part):
@@ -141,27 +124,6 @@ class TargetSpec(Part):
     retry_s: float = Field(300, ge=0, description="Seconds for which a server that is away or overloaded is tried again.")
 
 
-class ModelSpec(Part):
-    """A model: one for everything, or one for texts and one for images that share a space."""
-
-    name: str | None = Field(None, description="A folder or a hub name.")
-    text: str | None = Field(None, description="The folder or name for texts.")
-    image: str | None = Field(None, description="The folder or name for images.")
-    fake: int | None = Field(None, ge=1, description="Made-up vectors of this dimension, for trying a pipeline without a model.")
-    revision: str | None = Field(None, description="The hub commit, tag or branch.")
-    dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="The precision of weights and arithmetic.")
-    dimensions: int | None = Field(None, ge=1, description="Keep only the first so many dimensions (Matryoshka models).")
-    device: str | None = Field(None, description="cpu, cuda, cuda:1; absent, the GPU if there is one.")
-    trust_remote_code: bool = Field(False, description="Run code that the model's repository brings. Off for a reason.")
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> ModelSpec:
-        shapes = [self.name is not None, self.fake is not None, self.text is not None or self.image is not None]
-        if sum(shapes) != 1:
-            raise ValueError("name a model as a folder or hub name, as {text: ..., image: ...}, or as {fake: dimension}")
-        return self
-
-
 def _model(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -185,6 +147,10 @@ class VectorSpec(Part):
         "truncate", description="Text over the model's limit: cut it (counted, named), reject the row, or average windows."
     )
 
+    module: Module | None = Field(
+        None, exclude=True, description="What the collection says about this vector; put here when it is read, never in the file."
+    )
+
     @model_validator(mode="after")
     def _model_or_column(self) -> VectorSpec:
         if (self.model is None) == (self.column is None):
@@ -201,8 +167,19 @@ class VectorSpec(Part):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The properties that this vector reads, in the job's order."""
+        """The properties that this vector reads, in the job's order; of a module's vector, what the collection says."""
+        if self.module is not None:
+            return self.module.fields
         return tuple(self.text_fields) + tuple(self.image_fields)
+
+    @property
+    def by_modality(self) -> dict[str, tuple[str, ...]]:
+        """The properties that this vector reads, by what they are to the model."""
+        if isinstance(self.module, MultiModule):
+            return self.module.by_modality
+        if self.module is not None:
+            return {"text": self.module.fields}
+        return {kind: tuple(fields) for kind, fields in (("text", self.text_fields), ("image", self.image_fields)) if fields}
 
 
 class FailuresSpec(Part):

@@ -18,16 +18,18 @@ import yaml
 from pydantic import BaseModel
 
 import schemas.job
+import schemas.models
 from jobs.cli import app
 from schemas.columns import ROW, UUID, Rejection
-from schemas.job import Job, ModelSpec, Part
+from schemas.job import Job
+from schemas.models import ModelSpec, Part
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 JOB_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-NOT_KEYS = {("Job", "base")}  # set by the loader, never written in a job
+NOT_KEYS = {("Job", "base"), ("VectorSpec", "module")}  # set by the loader, never written in a job
 
 
 def text_of(path: Path) -> str:
@@ -39,7 +41,8 @@ def all_pages() -> str:
 
 
 def models() -> list[type[BaseModel]]:
-    found = [m for m in vars(schemas.job).values() if isinstance(m, type) and issubclass(m, Part) and m is not Part]
+    specs = vars(schemas.models) | vars(schemas.job)
+    found = [m for m in specs.values() if isinstance(m, type) and issubclass(m, Part) and m is not Part]
     return sorted(found, key=lambda m: m.__name__)
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from pipelines.secrets import resolved
 from pipelines.sources import ShardError
 from schemas.errors import JobError, WorldError
+from schemas.secrets import resolved
 
 BROKEN = (OSError, EOFError, zlib.error, ValueError, LookupError, MemoryError, pa.ArrowException)  # what a broken file leads to
 FAULTS_SHOWN = 10

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 
-from pipelines.secrets import resolve_secret
 from schemas.errors import JobError, WorldError
 from schemas.job import WeaviateSpec
+from schemas.secrets import resolve_secret
 
 T = TypeVar("T")
 CLOUD = (".weaviate.network", ".weaviate.cloud", ".weaviate.io")

@@ -60,7 +60,9 @@ def _object(prop: Property) -> Put:
     puts = setters(prop.nested)
 
     def put(message: Any, name: str, value: Mapping[str, Any]) -> None:
-        fill(message.object_properties.add(prop_name=name).value, puts, value)
+        body = message.object_properties.add(prop_name=name).value
+        body.SetInParent()  # an object with nothing in it is sent too: over a missing one the server falls, and the request with it
+        fill(body, puts, value)
 
     return put
 

@@ -51,24 +51,34 @@ def read_kept(connection: Connection, collection: Collection, kept: Kept, uuids:
     """For each of `uuids` that is there, by uuid text, a BatchObject with only what is `kept`. Raises WorldError."""
     found: dict[str, Any] = {}
     for start in range(0, len(uuids), IDS):
-        reply = connection.call("Search", _request(collection, kept, uuids[start : start + IDS], tenant))
+        reply = connection.call("Search", search_request(collection, kept, tenant, **by_ids(uuids[start : start + IDS])))
         found.update(_partial(result, collection, kept) for result in reply.results)
     return found
 
 
-def _request(collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> Any:
-    from weaviate.proto.v1 import base_pb2, search_get_pb2
+def by_ids(uuids: Sequence[bytes]) -> dict[str, Any]:
+    """The part of a SearchRequest that asks for these objects."""
+    from weaviate.proto.v1 import base_pb2
+
+    return {
+        "limit": len(uuids),  # without it the server answers with 20
+        "filters": base_pb2.Filters(
+            operator=base_pb2.Filters.OPERATOR_CONTAINS_ANY,
+            target=base_pb2.FilterTarget(property="_id"),
+            value_text_array=base_pb2.TextArray(values=[uuid_text(u) for u in uuids]),
+        ),
+    }
+
+
+def search_request(collection: Collection, kept: Kept, tenant: str, **which: Any) -> Any:
+    """A SearchRequest for what is `kept` of the objects that `which` names."""
+    from weaviate.proto.v1 import search_get_pb2
 
     flat = [p.name for p in kept.properties if p.scalar != "object"]
     return search_get_pb2.SearchRequest(
         collection=collection.name,
         tenant=tenant,
-        limit=len(uuids),  # without it the server answers with 20
-        filters=base_pb2.Filters(
-            operator=base_pb2.Filters.OPERATOR_CONTAINS_ANY,
-            target=base_pb2.FilterTarget(property="_id"),
-            value_text_array=base_pb2.TextArray(values=[uuid_text(u) for u in uuids]),
-        ),
+        **which,
         properties=search_get_pb2.PropertiesRequest(
             non_ref_properties=flat,
             object_properties=[_nested_request(p) for p in kept.properties if p.scalar == "object"],
@@ -101,7 +111,7 @@ def _partial(result: Any, collection: Collection, kept: Kept) -> tuple[str, Any]
 
     message = batch_pb2.BatchObject()
     known = {p.name: p for p in kept.properties}
-    values = dict(_values(result.properties.non_ref_props, known))
+    values = dict(values_of(result.properties.non_ref_props, known))
     fill(message.properties, setters(kept.properties), values)
     for reference in result.properties.ref_props:
         _put_references(message.properties, reference, dict.fromkeys(collection.references[reference.prop_name]))
@@ -123,7 +133,7 @@ def _put_references(message: Any, reference: Any, targets: dict[str, None]) -> N
             message.single_target_ref_props.add(prop_name=reference.prop_name, uuids=uuids)
 
 
-def _values(properties: Any, known: dict[str, Property]) -> Iterator[tuple[str, Any]]:
+def values_of(properties: Any, known: dict[str, Property]) -> Iterator[tuple[str, Any]]:
     """The values of a search result as `coerce` would make them; null and unknown ones left out."""
     for name, value in properties.fields.items():
         kind = value.WhichOneof("kind")
@@ -135,7 +145,7 @@ def _value(value: Any, kind: str, prop: Property) -> Any:
     if kind == "list_value":
         return _list(value, prop)
     if kind == "object_value":
-        return dict(_values(value, {p.name: p for p in prop.nested}))
+        return dict(values_of(value, {p.name: p for p in prop.nested}))
     if kind == "blob_value":
         return base64.b64decode(value)
     if kind == "geo_value":
@@ -151,7 +161,7 @@ def _list(value: Any, prop: Property) -> list[Any]:
         return []
     inner = getattr(value, kind).values
     if kind == "object_values":
-        return [dict(_values(v, {p.name: p for p in prop.nested})) for v in inner]
+        return [dict(values_of(v, {p.name: p for p in prop.nested})) for v in inner]
     if isinstance(inner, bytes):
         return [v.item() for v in np.frombuffer(inner, "<i8" if kind == "int_values" else "<f8")]
     return list(inner)

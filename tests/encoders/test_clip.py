@@ -16,7 +16,7 @@ from PIL import Image
 from encoders.clip import ClipEncoder
 from examples import shapes
 from schemas.errors import JobError, RowError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 from tests.encoders.tiny_models import tiny_clip, tiny_sentence_clip, tiny_text_model
 
 TEXTS = ["a red circle", "", "the green square of a picture", "circle", "the picture " * 5]
@@ -54,8 +54,12 @@ def png(image: Image.Image) -> bytes:
 
 def sentence_transformer(folder: Path):
     from sentence_transformers import SentenceTransformer
+    from transformers import AutoImageProcessor
 
-    return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
+    if "image" in model.modalities:  # where torchvision is installed, the library takes it
+        model[0].processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    return model
 
 
 def close(got: np.ndarray, want: np.ndarray) -> bool:
@@ -74,7 +78,7 @@ def test_a_sentence_transformers_clip_gives_its_own_vectors(models: Path) -> Non
 def test_a_hugging_face_clip_gives_the_projected_features(models: Path) -> None:
     from transformers import AutoProcessor, CLIPModel
 
-    model, processor = CLIPModel.from_pretrained(models / "hf").eval(), AutoProcessor.from_pretrained(models / "hf")
+    model, processor = CLIPModel.from_pretrained(models / "hf").eval(), AutoProcessor.from_pretrained(models / "hf", backend="pil")
     with torch.inference_mode():
         texts = model.get_text_features(**processor(text=TEXTS, padding=True, return_tensors="pt")).pooler_output
         images = model.get_image_features(**processor(images=pictures(20), return_tensors="pt")).pooler_output

@@ -17,7 +17,7 @@ from encoders.chunking import Splitter
 from encoders.fake import FakeEncoder
 from encoders.text import TextEncoder, mean_of_windows
 from schemas.errors import JobError
-from schemas.job import ModelSpec
+from schemas.models import ModelSpec
 from tests.encoders.tiny_models import WORDS, tiny_text_model
 
 TEXTS = ["a red circle", "", "the green square of a picture", "circle", "the picture " * 5, "a red circle", "  of\nthe  "]

@@ -108,6 +108,15 @@ def test_object() -> None:
     assert_anna(found.value)
 
 
+def test_object_of_nulls_alone_is_sent_as_an_empty_one() -> None:
+    """A real server falls over an object without a value, and every object of the request with it."""
+    prop = Property("address", "object", (Property("city", "text"), Property("at", "object", (Property("x", "int"),))))
+    for value in ({"city": None, "at": None}, {"city": None, "at": {"x": None}}):
+        sent = body(prop, value).object_properties[0]
+        assert sent.HasField("value")
+        assert all(inner.HasField("value") for inner in sent.value.object_properties)
+
+
 def test_list_of_objects() -> None:
     (found,) = body(Property("p", "object[]", PERSON), [ANNA, ANNA]).object_array_properties
     assert found.prop_name == "p"

@@ -123,3 +123,13 @@ def test_file_with_other_json_is_refused(text: str) -> None:
 def test_broken_property_is_refused(prop: Any) -> None:
     with pytest.raises(JobError, match="propert"):
         parse_collection({"class": "A", "properties": [prop]})
+
+
+def test_names_inside_objects_keep_their_first_letter() -> None:
+    """Seen on a real server: it lower-cases the names of properties, not those inside of objects."""
+    nested = [
+        {"name": "Street", "dataType": ["text"]},
+        {"name": "In", "dataType": ["object"], "nestedProperties": [{"name": "X", "dataType": ["int"]}]},
+    ]
+    found = parse_collection({"class": "A", "properties": [{"name": "Owner", "dataType": ["object"], "nestedProperties": nested}]})
+    assert found.properties["owner"].nested == (Property("Street", "text"), Property("In", "object", (Property("X", "int"),)))

@@ -1,0 +1,124 @@
+"""The container's other modes: sentence-transformers, and quantised ONNX; both give vectors of length 1."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.base import Encoding, Progress, Vectors
+from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
+from encoders.container_mode import QUANTIZED
+from encoders.huggingface_mode import POOLINGS, HuggingFace, Request, distinct_values, share_progress
+from encoders.models import load_sentence_transformer
+from encoders.saved_tokenizer import UNLIMITED, as_saved, count_tokens, load_tokenizer, token_limit
+from schemas.errors import JobError
+from schemas.models import ModelSpec
+
+EXTRA = 'the ONNX runtime is missing: pip install "warpbeam[onnx]"'
+
+
+class SentenceTransformers:
+    """The model's own modules; whole texts, cut at the model's own limit."""
+
+    def __init__(self, name: str, spec: ModelSpec) -> None:
+        """Load the model. Raises JobError where it cannot be had."""
+        self.model = load_sentence_transformer(name, spec)
+        self.tokenizer = as_saved(self.model.tokenizer, name, spec.revision)
+        limit = self.model.max_seq_length
+        self.max_tokens = int(limit) if limit and limit < UNLIMITED else None
+
+    def dim(self, dimensions: int | None) -> int:
+        """What is left of the model's own after truncation; 0 truncates nothing, a negative number counts from the end."""
+        whole = range(int(self.model.get_embedding_dimension() or 0))
+        return len(whole[:dimensions] if dimensions else whole)
+
+    def vectorize(self, texts: Sequence[str], request: Request, progress: Progress | None) -> Encoding:
+        """Vectors (n, dim) float32: truncated to `dimensions`, then of length 1; each distinct text is computed once."""
+        # only prompts of these two names count: never `passage` or `corpus`, and never the default prompt
+        kind = "query" if request.task_type == "query" else "document"
+        prompt = str(self.model.prompts.get(kind, ""))
+        encode = self.model.encode_query if kind == "query" else self.model.encode_document
+        distinct, index = distinct_values(t.rstrip() if prompt else t.strip() for t in texts)  # as sentence-transformers 5 does it
+        whole = count_tokens(self.tokenizer, [prompt + t for t in distinct])
+        lengths = whole if self.max_tokens is None else np.minimum(whole, self.max_tokens)
+        rows: Vectors = np.empty((len(distinct), self.dim(request.dimensions)), np.float32)
+        options: dict[str, Any] = {"prompt": prompt, "normalize_embeddings": True, "show_progress_bar": False}
+
+        def forward(positions: Positions) -> Vectors:
+            batch = [distinct[i] for i in positions]
+            found = encode(batch, truncate_dim=request.dimensions or None, batch_size=len(batch), **options)
+            return np.asarray(found, np.float32)
+
+        batches = plan_batches(lengths)
+        run_batches(batches, forward, rows, share_progress(progress, len(distinct), len(texts)))
+        return spread(rows, index, whole > lengths, lengths, padded_tokens(lengths, batches))
+
+
+class Onnx:
+    """The quantised model of a folder on the CPU: masked mean, length 1, whatever the model was trained for."""
+
+    def __init__(self, name: str, spec: ModelSpec) -> None:
+        """Load the model. Raises JobError where it cannot be had."""
+        self.tokenizer = load_tokenizer(name, spec)
+        self.max_tokens = token_limit(self.tokenizer)
+        try:
+            from onnxruntime import InferenceSession
+        except ImportError as error:
+            raise JobError(f"{EXTRA} ({error})") from error
+        path = Path(name) / QUANTIZED
+        try:
+            self.session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's faults have no common class of their own
+            raise JobError(f"the ONNX model {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        self.inputs = [i.name for i in self.session.get_inputs()]
+
+    def dim(self, dimensions: int | None) -> int:
+        """The model's own; the mode knows no `dimensions`."""
+        return int(self.session.get_outputs()[0].shape[-1])
+
+    def vectorize(self, texts: Sequence[str], request: Request, progress: Progress | None) -> Encoding:
+        """Vectors (n, dim) float32 of length 1; each distinct text is computed once, and alone.
+
+        Activations are quantised by the range of a whole batch, so that a neighbour would change a text's vector.
+        """
+        distinct, index = distinct_values(texts)
+        whole = count_tokens(self.tokenizer, distinct)
+        lengths = whole if self.max_tokens is None else np.minimum(whole, self.max_tokens)
+        rows: Vectors = np.empty((len(distinct), self.dim(None)), np.float32)
+        alone = [np.array([i]) for i in range(len(distinct))]
+        run_batches(alone, lambda i: self._encode(distinct[i[0]]), rows, share_progress(progress, len(distinct), len(texts)))
+        return spread(rows, index, whole > lengths, lengths, int(lengths.sum()))
+
+    def _encode(self, text: str) -> Vectors:
+        """The vector of one text, (1, dim)."""
+        tokens = self.tokenizer([text], truncation=self.max_tokens is not None, return_tensors="np")
+        feed = {name: np.asarray(tokens.get(name, np.zeros_like(tokens["input_ids"])), np.int64) for name in self.inputs}
+        hidden = np.asarray(self.session.run(None, feed)[0], np.float32)
+        return unit(hidden.mean(axis=1))  # alone, a text has no padding to leave out
+
+
+class FloatOnnx(HuggingFace):
+    """What an ONNX image computes, with float weights: near its vectors, not equal."""
+
+    def __init__(self, name: str, spec: ModelSpec) -> None:
+        """Load the model. Raises JobError where it cannot be had."""
+        super().__init__(name, spec, direct=True)
+        self.limit = token_limit(self.tokenizer) or UNLIMITED
+
+    def vectorize(self, texts: Sequence[str], request: Request, progress: Progress | None) -> Encoding:
+        """Vectors (n, dim) float32 of length 1: the masked mean of whole texts."""
+        result = super().vectorize(texts, Request(pooling=POOLINGS[0]), progress)
+        result.vectors = unit(result.vectors)
+        return result
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """`vectors` (n, dim) at length 1, as torch's `normalize` does it."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def spread(rows: Vectors, index: Positions, cut: "np.ndarray[Any, np.dtype[np.bool_]]", lengths: Lengths, padded: int) -> Encoding:
+    """The answers of all texts from those of the distinct ones, `index` (n,) saying which is whose."""
+    truncated = [int(i) for i in np.flatnonzero(cut[index])]
+    return Encoding(rows[index], truncated=truncated, tokens=int(lengths.sum()), padded=padded)

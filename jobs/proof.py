@@ -1,0 +1,207 @@
+"""Proof on the user's own collection: stored objects are encoded again and compared, and some of the source's ids are looked up.
+
+Both are asked before a job is let near a collection that holds objects: vectors made in two ways do not mix, and new
+ids would double everything.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.base import Vectors
+from encoders.sharing import shared_encoder
+from jobs.examine import Findings
+from jobs.sample import Sample
+from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
+from pipelines.targets.sampled import StoredSample, count_present, read_sample
+from schemas.columns import TENANT, UUID
+from schemas.errors import JobError
+from schemas.job import VectorSpec
+from schemas.modules import MultiModule, TextModule
+
+OBJECTS = 48  # stored objects that are encoded again
+SAME = 1e-3  # relative difference: other machines, batches and library versions differ by less, other settings by more
+ALIKE = 0.999  # cosine: half precision or a quantised model
+MOST = 0.9  # of the objects have to match; an application may have changed some behind our back
+
+
+@dataclass(frozen=True)
+class Match:
+    """How the vectors that a spec makes compare with the stored ones; arrays (n,), NaN where there is nothing to compare."""
+
+    difference: npt.NDArray[np.float64]  # relative, of the vectors as they are
+    cosine: npt.NDArray[np.float64]
+
+    @property
+    def compared(self) -> int:
+        """Objects that have both."""
+        return int(np.isfinite(self.cosine).sum())
+
+    @property
+    def same(self) -> bool:
+        """Whether these are the stored vectors."""
+        return self.compared > 0 and bool(np.sum(self.difference <= SAME) >= MOST * self.compared)
+
+    @property
+    def alike(self) -> bool:
+        """Whether these point the same way, whatever their length."""
+        return self.compared > 0 and bool(np.sum(self.cosine >= ALIKE) >= MOST * self.compared)
+
+
+def prove(found: Findings, sample: Sample, append: bool) -> None:
+    """Compare the job with the objects that are there; what speaks against it becomes a fault, the rest a remark."""
+    if found.creates or found.collection is None or found.target is None:
+        return
+    tenant = found.job.target.tenant
+    if isinstance(tenant, str) or not found.collection.multi_tenant:
+        stored = read_sample(found.target.connection, found.collection, OBJECTS, tenant if isinstance(tenant, str) else "")
+        if not stored.uuids:
+            return
+        for name, spec in found.job.vectors.items():
+            if spec.model:
+                found.attempt(lambda name=name, spec=spec: _prove_vector(found, name, spec, stored))  # type: ignore[misc]
+    _prove_ids(found, sample, append)
+
+
+def _prove_ids(found: Findings, sample: Sample, append: bool) -> None:
+    """None of the source's ids there, although the collection holds objects: a load would not replace but add."""
+    assert found.collection and found.target
+    there = type(found.target)(found.job.target, found.collection).count()
+    if sample.objects is None or append or not there:
+        return
+    uuids = sample.objects.column(UUID).to_pylist()
+    fixed = found.job.target.tenant if isinstance(found.job.target.tenant, str) else ""
+    tenants = sample.objects.column(TENANT).to_pylist() if TENANT in sample.objects.schema.names else [fixed] * len(uuids)
+    known = found.target.tenants.awake(found.target.tenants.status()) if found.collection.multi_tenant else [""]
+    present = sum(
+        count_present(found.target.connection, found.collection, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name)
+        for name in dict.fromkeys(tenants)
+        if name in known
+    )
+    if not present:
+        found.faults.append(
+            f"source.{'uuid' if found.job.source.uuid else 'key'}: the collection {found.collection.name} holds {there:,} objects, and none of "
+            f"{len(uuids):,} rows of the source is among them: the load would not replace but add. If their ids were made in another way "
+            "(another key, a namespace), use that; if these rows are new, say --append"
+        )
+    elif present < len(uuids):
+        found.remarks.append(f"of {len(uuids):,} rows in the sample {present:,} are in the collection already and will be replaced")
+
+
+def _prove_vector(found: Findings, name: str, spec: VectorSpec, stored: StoredSample) -> None:
+    """Encode stored objects as the job would, and say whether the result is what is stored."""
+    assert found.layout
+    gone = [f for f in spec.fields if f in found.layout.unstored]
+    if gone:
+        found.remarks.append(f"vectors.{name}: not compared with what is stored, since {', '.join(gone)} is not stored")
+        return
+    match = compare(spec, name, stored)
+    if not match.compared:
+        return
+    how = f"vectors.{name}: {match.compared} stored objects were encoded again"
+    if match.same:
+        found.remarks.append(f"{how}: the same vectors (relative difference {np.nanmedian(match.difference):.0e})")
+    elif match.alike and spec.module is None:
+        found.remarks.append(
+            f"{how}: they point the same way (cosine {np.nanmedian(match.cosine):.4f}), but are of another length or precision"
+        )
+    elif spec.module is None:
+        found.remarks.append(
+            f"{how}, and the vectors are others (cosine {np.nanmedian(match.cosine):.2f} in the middle): another model or other fields made them; "
+            "objects that this job does not replace keep theirs"
+        )
+    else:
+        raise JobError(_mismatch(name, spec, stored, match))
+
+
+def _mismatch(name: str, spec: VectorSpec, stored: StoredSample, match: Match) -> str:
+    """The sentence for vectors that are not the module's: what would match, or what was tried."""
+    said = (
+        f"vectors.{name}: {match.compared} stored objects were encoded again, and the vectors are not those that are stored "
+        f"(relative difference {np.nanmedian(match.difference):.2g}, cosine {np.nanmedian(match.cosine):.4f} in the middle)"
+    )
+    tried = []
+    for words, variant in variants(spec):
+        with suppress(JobError):  # a mode that this model cannot run in is no candidate
+            other = compare(variant, name, stored)
+            tried.append(words)
+            if other.same:
+                return f"{said}; they match with {words}"
+            if other.alike and not match.alike:
+                said += f"; with {words} they point the same way (cosine {np.nanmedian(other.cosine):.4f})"
+    if match.alike:
+        said += "; they point the same way, so a quantised model, half precision or another version of the container made them"
+    return f"{said}; nothing that was tried matches: {', '.join(tried) or 'there is nothing to try'}. Another model made them, or another server"
+
+
+def compare(spec: VectorSpec, name: str, stored: StoredSample) -> Match:
+    """What `spec` makes of the stored objects, against their stored vectors. Raises JobError."""
+    rows = len(stored.uuids)
+    made: list[Vectors | None] = []
+    with shared_encoder(spec) as encoder:
+
+        def run(objects: Any) -> Outcome:
+            return vectorize_objects(objects, spec, encoder, zero_allowed=True)
+
+        for objects, outcome in encode_or_halve(stored.objects, run):
+            column = outcome.column.to_pylist() if isinstance(outcome, Outcome) else [None] * objects.num_rows
+            made += [None if v is None else np.asarray(v, np.float32) for v in column]
+    difference, cosine = np.full(rows, np.nan), np.full(rows, np.nan)
+    for i, (ours, theirs) in enumerate(zip(made, stored.vectors.get(name) or [None] * rows, strict=True)):
+        if ours is not None and theirs is not None and len(ours) == len(theirs):
+            a, b = ours.astype(float), theirs.astype(float)
+            norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+            difference[i] = float(np.linalg.norm(a - b)) / (norms[1] or 1.0)
+            cosine[i] = float(a @ b) / ((norms[0] * norms[1]) or 1.0)
+    return Match(difference, cosine)
+
+
+def variants(spec: VectorSpec) -> Iterator[tuple[str, VectorSpec]]:
+    """(words, spec) of other ways in which a container or a server could have made the vectors."""
+    module, model = spec.module, spec.model
+    assert model is not None
+    if isinstance(module, TextModule):
+        if model.name or model.prebuilt:
+            for mode, direct, prefixes in MODES:
+                if (mode, direct, prefixes) != (model.mode, model.direct, model.prefixes):
+                    words = f"mode: {mode}" + ", direct: true" * direct + ", prefixes: true" * prefixes
+                    yield words, _with_model(spec, mode=mode, direct=direct, prefixes=prefixes)
+            yield "mode: huggingface and poolingStrategy cls", _with_model(_with_settings(spec, poolingStrategy="cls"), mode="huggingface")
+        yield "a lower-cased text (LOWERCASE_VECTORIZATION_INPUT, or a server up to 1.26)", _with_module(spec, lower=True)
+        yield "no collection name in the text", _with_module(spec, class_name=False)
+        yield "the names of all properties in the text", _with_module(spec, named=frozenset(module.fields))
+    elif isinstance(module, MultiModule):
+        for mode in ("sentence-transformers", "openai", "siglip"):
+            if mode != model.mode and not (model.inference_url or model.nvidia):
+                yield f"mode: {mode}", _with_model(spec, mode=mode)
+        if module.weights:
+            yield "no weights", _with_module(spec, weights=())
+
+
+MODES = (
+    ("huggingface", False, False),
+    ("sentence-transformers", False, False),
+    ("huggingface", True, False),
+    ("huggingface", False, True),
+    ("sentence-transformers", False, True),
+    ("onnx", False, False),
+)
+
+
+def _with_model(spec: VectorSpec, **changes: Any) -> VectorSpec:
+    assert spec.model
+    return spec.model_copy(update={"model": spec.model.model_copy(update=changes)})
+
+
+def _with_module(spec: VectorSpec, **changes: Any) -> VectorSpec:
+    assert spec.module
+    return spec.model_copy(update={"module": replace(spec.module, **changes)})
+
+
+def _with_settings(spec: VectorSpec, **changes: Any) -> VectorSpec:
+    assert spec.module
+    return _with_module(spec, settings=spec.module.settings | changes)
