@@ -4,7 +4,8 @@ from importlib import import_module
 from pathlib import Path
 
 from encoders.base import Encoder
-from encoders.models import is_folder
+from encoders.models import EXTRA, is_folder
+from schemas.errors import JobError
 from schemas.job import VectorSpec
 from schemas.models import ModelSpec
 
@@ -42,9 +43,12 @@ def _is_clip(name: str) -> bool:
 
 
 def encoder_of(spec: VectorSpec) -> Encoder:
-    """The encoder for one vector of a job; its model is loaded when it is first used."""
+    """The encoder for one vector of a job; its model is loaded when it is first used. Raises JobError where libraries are missing."""
     name = family(spec)
     module, kind = (ENCODERS | CONTAINERS)[name].split(":")
-    make = getattr(import_module(module), kind)
+    try:
+        make = getattr(import_module(module), kind)
+    except ImportError as error:
+        raise JobError(f"{EXTRA} ({error})") from error
     made: Encoder = make(spec.model, dict(spec.prompts), spec.long_text) if name in ("text", "clip", "fake") else make(spec)
     return made

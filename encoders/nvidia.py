@@ -46,7 +46,7 @@ class NvidiaEncoder:
         self.spec = spec.model or ModelSpec.model_validate({})
         nvidia = self.spec.nvidia or NvidiaSpec.model_validate({})
         self.settings: dict[str, Any] = spec.module.settings if spec.module and spec.module.name.endswith("-nvidia") else {}
-        self.multi = spec.module.kind == "multi" if spec.module else bool(spec.image_fields)
+        self.multi = spec.module.kind == "multi" if spec.module else any(m != "text" for m in spec.own_fields)
         self.modalities = frozenset({"text", "image"} if self.multi else {"text"})
         self.prompts = dict(spec.prompts)
         base = (nvidia.base_url or self._setting("baseURL", BASE_URL)).rstrip("/")

@@ -42,7 +42,7 @@ class RemoteEncoder:
         self.model = spec.model or ModelSpec.model_validate({})
         self.inference = self.model.inference_url or InferenceSpec.model_validate({})
         self.settings: dict[str, Any] = spec.module.settings if spec.module else {}
-        self.multi = spec.module.kind == "multi" if spec.module else bool(spec.image_fields)
+        self.multi = spec.module.kind == "multi" if spec.module else any(m != "text" for m in spec.own_fields)
         self.modalities = frozenset(_modalities(spec) if self.multi else ["text"])
         self.prompts = dict(spec.prompts)
         self.service = Service(self.inference.token, self.inference.concurrency)

@@ -36,9 +36,8 @@ def _faults(spec: VectorSpec, module: Module | None) -> Iterator[str]:
             if getattr(spec.model, key):
                 yield f".model.{key}: only for vectors that a module such as text2vec-transformers makes; the collection says that this one is self-provided"
         return
-    for key in ("text_fields", "image_fields", "prompts"):
-        if getattr(spec, key):
-            yield f".{key}: the collection's {module.name} says what this vector is made of ({', '.join(module.fields) or 'no field'}); leave the key out"
+    for key in (*(f"{m}_fields" for m in spec.own_fields), *(["prompts"] if spec.prompts else [])):
+        yield f".{key}: the collection's {module.name} says what this vector is made of ({', '.join(module.fields) or 'no field'}); leave the key out"
     if spec.long_text != "truncate":
         yield f".long_text: {module.name} treats long texts in its own way; leave the key out"
     if spec.model.dimensions:

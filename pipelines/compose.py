@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.columns import CHUNK
-from schemas.job import VectorSpec
+from schemas.job import Fields, VectorSpec
 
 MEDIA = "@media/"  # + property: the bytes behind a URI
 
@@ -34,9 +34,11 @@ def compose(batch: pa.RecordBatch, spec: VectorSpec, chunked: str | None = None)
     A vector that does not read the chunked property stays with chunk 0.
     """
     rows = rows_with_vector(batch, spec.fields, chunked)
-    texts = [_parts("text", column, weight) for column, weight in _texts(batch, spec)]
-    images = [_parts("image", column, weight) for column, weight in _images(batch, spec)]
-    return [p for p in (merged("text", texts, rows), merged("image", images, rows)) if p.values]
+    found = []
+    for modality, fields in spec.own_fields.items():
+        columns = _texts(batch, fields) if modality == "text" else _media(batch, fields)
+        found.append(merged(modality, [_parts(modality, column, weight) for column, weight in columns], rows))
+    return [parts for parts in found if parts.values]
 
 
 def rows_with_vector(batch: pa.RecordBatch, fields: Collection[str], chunked: str | None) -> npt.NDArray[np.bool_]:
@@ -46,21 +48,20 @@ def rows_with_vector(batch: pa.RecordBatch, fields: Collection[str], chunked: st
     return np.asarray(batch.column(CHUNK).to_numpy() == 0)
 
 
-def _texts(batch: pa.RecordBatch, spec: VectorSpec) -> Iterator[tuple[list[str | None], float]]:
-    columns = {name: as_texts(batch.column(name)) for name in spec.text_fields if name in batch.schema.names}
-    if isinstance(spec.text_fields, dict):
-        yield from ((column, spec.text_fields[name]) for name, column in columns.items())
+def _texts(batch: pa.RecordBatch, fields: Fields) -> Iterator[tuple[list[str | None], float]]:
+    columns = {name: as_texts(batch.column(name)) for name in fields if name in batch.schema.names}
+    if isinstance(fields, dict):
+        yield from ((column, fields[name]) for name, column in columns.items())
     elif columns:
         joined = ("\n".join(v for v in row if v) for row in zip(*columns.values(), strict=True))
         yield [text or None for text in joined], 1.0
 
 
-def _images(batch: pa.RecordBatch, spec: VectorSpec) -> Iterator[tuple[list[bytes | None], float]]:
-    for name in spec.image_fields:
+def _media(batch: pa.RecordBatch, fields: Fields) -> Iterator[tuple[list[bytes | None], float]]:
+    for name in fields:
         source = MEDIA + name if MEDIA + name in batch.schema.names else name
         if source in batch.schema.names:
-            weight = spec.image_fields[name] if isinstance(spec.image_fields, dict) else 1.0
-            yield batch.column(source).to_pylist(), weight
+            yield batch.column(source).to_pylist(), fields[name] if isinstance(fields, dict) else 1.0
 
 
 def as_texts(column: pa.Array) -> list[str | None]:

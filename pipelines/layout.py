@@ -11,6 +11,15 @@ from schemas.columns import is_reserved
 from schemas.job import Job, TenantSpec, VectorSpec
 from schemas.objects import type_fault
 
+MEDIA_WORDS = {
+    "image": "images",
+    "audio": "sounds",
+    "video": "videos",
+    "imu": "motion data",
+    "thermal": "thermal images",
+    "depth": "depth images",
+}
+
 
 @dataclass(frozen=True)
 class Precomputed:
@@ -166,7 +175,7 @@ def _vector_faults(name: str, spec: VectorSpec, schema: pa.Schema, collection: C
     elif spec.module is not None:
         yield from _module_faults(name, spec, layout)
     elif not spec.fields:
-        yield f"vectors.{name}: name the fields to encode in text_fields or image_fields (vectorizer {config.module!r} names none that Warpbeam reads)"
+        yield f"vectors.{name}: name the fields to encode, as in text_fields or image_fields (vectorizer {config.module!r} names none that Warpbeam reads)"
     else:
         yield from _field_faults(name, spec, layout)
 
@@ -185,7 +194,7 @@ def _field_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
     for wanted in spec.fields:
         if wanted not in layout.properties:
             yield f"vectors.{name}: {wanted!r} is no property of this job; it has {', '.join(layout.properties) or 'none'}"
-    yield from _image_faults(f"vectors.{name}.image_fields", spec, layout)
+    yield from _media_faults(name, spec, layout)
 
 
 def _module_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
@@ -193,16 +202,19 @@ def _module_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]
     assert spec.module is not None
     if spec.module.fields and not any(f in layout.properties for f in spec.module.fields):
         yield f"vectors.{name}: {spec.module.name} reads {', '.join(spec.module.fields)}; this job has only {', '.join(layout.properties) or 'no property'}"
-    yield from _image_faults(f"vectors.{name}", spec, layout)
+    yield from _media_faults(name, spec, layout)
 
 
-def _image_faults(where: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
-    for wanted in (w for w in spec.by_modality.get("image", ()) if w in layout.properties):
-        data_type = layout.properties[wanted][1].data_type
-        if data_type not in ("blob", "text"):
-            yield f"{where}: property {wanted!r} is {data_type}; images are blobs"
-        elif data_type == "text" and wanted not in layout.media:
-            yield f"{where}: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
+def _media_faults(name: str, spec: VectorSpec, layout: Layout) -> Iterator[str]:
+    """What a picture, a sound, a video is read from must hold bytes."""
+    for modality, fields in spec.by_modality.items():
+        for wanted in (f for f in fields if modality != "text" and f in layout.properties):
+            where = f"vectors.{name}" if spec.module else f"vectors.{name}.{modality}_fields"
+            data_type = layout.properties[wanted][1].data_type
+            if data_type not in ("blob", "text"):
+                yield f"{where}: property {wanted!r} is {data_type}; {MEDIA_WORDS[modality]} are blobs"
+            elif data_type == "text" and wanted not in layout.media and not spec.module:
+                yield f"{where}: property {wanted!r} is text; if it holds URIs, say so: media: {{{wanted}: {{fetch: [prefix]}}}}"
 
 
 def _chunk_faults(job: Job, collection: Collection, layout: Layout) -> Iterator[str]:

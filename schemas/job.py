@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.models import ModelSpec, Part, Secret, SecretMap
-from schemas.modules import Module, MultiModule
+from schemas.modules import MODALITIES, Module, MultiModule
 
 Weights = dict[str, float]
 Fields = list[str] | Weights
@@ -140,6 +140,11 @@ class VectorSpec(Part):
         default_factory=list, description="A list: one text, joined by newlines. A map: each field encoded apart, with its weight."
     )
     image_fields: Fields = Field(default_factory=list, description="Image properties, or a map with their weights.")
+    audio_fields: Fields = Field(default_factory=list, description="Sound properties, or a map with their weights (ImageBind).")
+    video_fields: Fields = Field(default_factory=list, description="Video properties, or a map with their weights (ImageBind).")
+    imu_fields: Fields = Field(default_factory=list, description="Properties with motion data, or a map with their weights (ImageBind).")
+    thermal_fields: Fields = Field(default_factory=list, description="Thermal images, or a map with their weights (ImageBind).")
+    depth_fields: Fields = Field(default_factory=list, description="Depth images, or a map with their weights (ImageBind).")
     prompts: dict[Literal["document", "query"], str] = Field(
         default_factory=dict, description="Put before texts, instead of the model's own prompts."
     )
@@ -155,12 +160,12 @@ class VectorSpec(Part):
     def _model_or_column(self) -> VectorSpec:
         if (self.model is None) == (self.column is None):
             raise ValueError("name either `model` or `column`")
-        for name, fields in (("text_fields", self.text_fields), ("image_fields", self.image_fields)):
-            if self.column is not None and fields:
-                raise ValueError(f"a precomputed vector reads no `{name}`")
+        for modality, fields in self.own_fields.items():
+            if self.column is not None:
+                raise ValueError(f"a precomputed vector reads no `{modality}_fields`")
             if isinstance(fields, dict) and not all(0 <= w < float("inf") for w in fields.values()):
-                raise ValueError(f"`{name}` has a weight that is negative or not a number: {fields}")
-        weights = [w for fields in (self.text_fields, self.image_fields) if isinstance(fields, dict) for w in fields.values()]
+                raise ValueError(f"`{modality}_fields` has a weight that is negative or not a number: {fields}")
+        weights = [w for fields in self.own_fields.values() if isinstance(fields, dict) for w in fields.values()]
         if weights and sum(weights) == 0:
             raise ValueError("all weights are 0; at least one must be greater")
         return self
@@ -170,7 +175,12 @@ class VectorSpec(Part):
         """The properties that this vector reads, in the job's order; of a module's vector, what the collection says."""
         if self.module is not None:
             return self.module.fields
-        return tuple(self.text_fields) + tuple(self.image_fields)
+        return tuple(f for fields in self.own_fields.values() for f in fields)
+
+    @property
+    def own_fields(self) -> dict[str, Fields]:
+        """The job's own fields by modality, those that are named, in the order of Weaviate's modules."""
+        return {m: fields for m in MODALITIES if (fields := getattr(self, f"{m}_fields"))}
 
     @property
     def by_modality(self) -> dict[str, tuple[str, ...]]:
@@ -179,7 +189,7 @@ class VectorSpec(Part):
             return self.module.by_modality
         if self.module is not None:
             return {"text": self.module.fields}
-        return {kind: tuple(fields) for kind, fields in (("text", self.text_fields), ("image", self.image_fields)) if fields}
+        return {modality: tuple(fields) for modality, fields in self.own_fields.items()}
 
 
 class FailuresSpec(Part):

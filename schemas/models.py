@@ -75,6 +75,17 @@ class ModelSpec(Part):
         None, description="An inference container that runs: its URL, or {passage_url, query_url}."
     )
     nvidia: NvidiaSpec | None = Field(None, description="NVIDIA's service: {} or {api_key, model, base_url}.")
+    imagebind: str | None = Field(
+        None, description="ImageBind's checkpoint: a .pth or .safetensors file, or a folder with model.safetensors and config.json."
+    )
+    preset: Literal["upstream", "container"] | None = Field(
+        None,
+        description="ImageBind's preprocessing: the original's, or that of Weaviate's container; absent, the container's for a module's vector.",
+    )
+    vocabulary: str | None = Field(
+        None,
+        description="ImageBind's text vocabulary: bpe_simple_vocab_16e6.txt.gz or a CLIP tokenizer folder; absent, the package open-clip-torch has it.",
+    )
     fake: int | None = Field(None, ge=1, description="Made-up vectors of this dimension, for trying a pipeline without a model.")
     mode: Literal["huggingface", "sentence-transformers", "onnx", "openai", "openclip", "siglip"] | None = Field(
         None, description="How Weaviate's container runs the model; absent, as the container would choose for this folder or name."
@@ -90,10 +101,10 @@ class ModelSpec(Part):
     @model_validator(mode="after")
     def _one_shape(self) -> ModelSpec:
         pairs = [self.text or self.image, self.passage or self.query]
-        shapes = [self.name or self.prebuilt, *pairs, self.inference_url, self.nvidia, self.fake]
+        shapes = [self.name or self.prebuilt, *pairs, self.inference_url, self.nvidia, self.imagebind, self.fake]
         if sum(s is not None for s in shapes) != 1:
             raise ValueError(
-                "name a model in one way: a folder or hub name, {text, image}, {passage, query}, {prebuilt}, {inference_url}, {nvidia} or {fake: dimension}"
+                "name a model in one way: a folder or hub name, {text, image}, {passage, query}, {prebuilt}, {inference_url}, {nvidia}, {imagebind} or {fake: dimension}"
             )
         if (self.passage is None) != (self.query is None):
             raise ValueError("`passage` and `query` go together: one model for objects, one for queries")

@@ -145,7 +145,7 @@ IMAGE = {"model": {"fake": 4}, "image_fields": ["photo"]}
             {"columns": COLUMNS | {"emb": pa.binary()}, "vectors": {"many": {"column": "emb"}}},
             "vectors.many: a multi-vector in bytes needs `dimensions`",
         ),
-        ({"vectors": {"text": {"model": {"fake": 4}}}}, "vectors.text: name the fields to encode in text_fields or image_fields ("),
+        ({"vectors": {"text": {"model": {"fake": 4}}}}, "vectors.text: name the fields to encode, as in text_fields or image_fields ("),
         (
             {"vectors": {"text": {"model": {"fake": 4}, "text_fields": ["body"]}}},
             "vectors.text: 'body' is no property of this job; it has title, views",
