@@ -15,10 +15,12 @@ ENCODERS = {
     "fake": "encoders.fake:FakeEncoder",
     "remote": "encoders.remote:RemoteEncoder",
     "nvidia": "encoders.nvidia:NvidiaEncoder",
+    "imagebind": "encoders.imagebind:ImageBindEncoder",
 }
 CONTAINERS = {  # what Weaviate's modules ask, by module
     "text2vec-transformers": "encoders.transformers_inference:TransformersInference",
     "multi2vec-clip": "encoders.clip_inference:ClipInference",
+    "multi2vec-bind": "encoders.imagebind:ImageBindEncoder",
 }
 
 
@@ -31,6 +33,8 @@ def family(spec: VectorSpec) -> str:
         return "remote" if model.inference_url else "nvidia"
     if spec.module and spec.module.name in CONTAINERS:
         return spec.module.name
+    if model.imagebind:
+        return "imagebind"
     return "clip" if model.text or model.image or spec.image_fields or _is_clip(model.name or "") else "text"
 
 

@@ -67,6 +67,20 @@ class ClipInference:
         """The tokens of a text beyond which it is cut or refused, special ones included; None without a text model."""
         return self._half("text").limit if "text" in self.modalities else None
 
+    @property
+    def refuses_long(self) -> bool:
+        """Whether a text over the limit is an error, and not cut."""
+        return "text" in self.modalities and self._half("text").strict
+
+    @property
+    def pads_together(self) -> bool:
+        """Whether an object's texts are padded to its longest one, so that a text's vector depends on the others."""
+        return "text" in self.modalities and self._half("text").together
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, special ones included, not truncated."""
+        return [int(n) for n in self._half("text").tokenize(texts)[1]] if texts else []
+
     def encode(
         self, values: Sequence[Any], modality: str, role: Role = "document", progress: Progress | None = None, groups: Groups | None = None
     ) -> Encoding:

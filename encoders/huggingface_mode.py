@@ -10,7 +10,7 @@ import numpy as np
 from encoders.base import Encoding, Progress, Vectors
 from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.models import model_options
-from encoders.punkt import sentences
+from encoders.punkt import sentence_tokenizer, sentences
 from encoders.saved_tokenizer import count_tokens, load_tokenizer
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
@@ -58,6 +58,8 @@ class HuggingFace:
     def __init__(self, name: str, spec: ModelSpec, direct: bool = False) -> None:
         """Load model and tokenizer. Raises JobError where they cannot be had."""
         self.direct, self.limit = direct, TOKENS
+        if not direct:
+            sentence_tokenizer()  # a package that is missing is said now, not by a worker at its first text
         self.tokenizer, self.model = load_transformer(name, spec)
         self.is_dpr = self.model.config.model_type == "dpr"
 

@@ -22,13 +22,13 @@ class _Seen(dict[str, int]):
 
 def sentences(text: str) -> list[str]:
     """The sentences of `text` with all white space made single spaces; none where there is nothing else."""
-    found: list[str] = _tokenizer().tokenize(" ".join(text.split()))
+    found: list[str] = sentence_tokenizer().tokenize(" ".join(text.split()))
     return found
 
 
 @cache
-def _tokenizer() -> Any:
-    """The sentence tokenizer. Raises JobError where a package is missing."""
+def sentence_tokenizer() -> Any:
+    """NLTK's tokenizer with the classic parameters, made once. Raises JobError where a package is missing."""
     try:
         from nltk.tokenize.punkt import PunktLanguageVars, PunktParameters, PunktSentenceTokenizer
         from punkt.data import english

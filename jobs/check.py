@@ -1,15 +1,19 @@
 """`warpbeam check`: all faults at once, and the plan of a run; writes nothing."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
 
+from encoders import clip_modes, container_mode, family
 from jobs.examine import Findings, examined
+from jobs.measure import measure
 from jobs.proof import prove
 from jobs.report import tell_lines
-from jobs.sample import Sample, failing, measure, take_sample
-from schemas.job import Job
+from jobs.sample import Sample, failing, take_sample
+from schemas.job import Job, VectorSpec
+from schemas.modules import TextModule
 
 LINKS = 64 * 10  # bytes of HNSW links an object: 64 neighbours of about 10 bytes at Weaviate's defaults
 SPARE = 1.25  # what a garbage-collected server needs on top
@@ -87,7 +91,7 @@ def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast
                 "away": [],
                 "remarks": found.remarks,
                 "plan": plan.__dict__,
-                "sample": {"rows": sample.rows, "failed": failing(sample)},
+                "sample": {"rows": sample.rows, "failed": failing(sample), "foreseen": [asdict(f) for f in sample.foreseen]},
             }
         )
         return
@@ -111,6 +115,7 @@ def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, s
     ]
     lines += [(f"vector {name}", _vector_line(found, name, sample, plan)) for name in found.job.vectors]
     lines.append(("sample", f"{sample.rows:,} rows read" + "".join(f"; {n} would fail: {code}" for code, n in failing(sample).items())))
+    lines += [("", str(finding)) for finding in sample.foreseen]
     if plan.seconds is not None:
         lines.append(("time", f"about {duration(plan.seconds)} of encoding on this machine"))
     if plan.index_bytes:
@@ -123,12 +128,45 @@ def _vector_line(found: Findings, name: str, sample: Sample, plan: Forecast) -> 
     if spec.column:
         precomputed = found.layout.vectors[name] if found.layout else None
         return f"precomputed, column {spec.column}, {precomputed.dim if precomputed else '?'} numbers"
-    line = f"{found.dims[name]} numbers from {', '.join(spec.fields)}"
+    line = f"{found.dims[name]} numbers{_made_of(spec, found)}"
     if name in plan.over_limit:
         texts = sample.texts[name]
         line += f"; about {plan.tokens[name]:,} tokens"
-        line += f"; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({spec.long_text})" if texts.limit else ""
+        over = "refused" if texts.refused else "cut" if spec.module else spec.long_text
+        line += f"; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({over})" if texts.limit else ""
     return line
+
+
+def _made_of(spec: VectorSpec, found: Findings) -> str:
+    """Who makes a vector, how, and of what."""
+    module = spec.module
+    if module is None:
+        return f" from {', '.join(spec.fields)}"
+    have = found.layout.properties if found.layout else spec.fields
+    if isinstance(module, TextModule):
+        own = ["the collection's name"] * module.class_name
+        parts = own + [f"{f} with its name" if f in module.named else f for f in module.fields if f in have]
+    else:
+        parts = [f"{kind} {f}" for kind, fields in module.by_modality.items() for f in sorted(fields, key=str.encode) if f in have]
+    weights = f", weights {', '.join(f'{w:g}' for w in module.weights)}" if not isinstance(module, TextModule) and module.weights else ""
+    return f", {module.name} ({', '.join(_ways(spec))}) of {', '.join(parts) or 'nothing'}{weights}"
+
+
+def _ways(spec: VectorSpec) -> Iterator[str]:
+    """How the module's model is run."""
+    assert spec.model and spec.module
+    kind = family(spec)
+    if kind == "text2vec-transformers":
+        mode = container_mode.mode_of(spec.model)
+        yield mode
+        if mode == "huggingface":
+            yield from ["direct"] if spec.model.direct else ["sentence splitting"]
+            yield str(spec.module.settings.get("poolingStrategy") or "masked_mean")
+        yield from ["prefixes"] * spec.model.prefixes
+    elif kind == "multi2vec-clip":
+        yield clip_modes.mode_of(spec.model)
+    else:
+        yield {"remote": "a running container", "nvidia": "NVIDIA's service", "fake": "made-up vectors"}.get(kind, "the model's own way")
 
 
 def counted(n: int, thing: str) -> str:

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from encoders.chunking import Splitter
+from encoders.models import EXTRA
 from encoders.sharing import shared_encoder
 from jobs.embedded import running_server
 from jobs.modules import merge_faults, module_remarks, with_modules
@@ -93,6 +95,7 @@ def examine(job: Job) -> Findings:
     for name, spec in found.job.vectors.items():
         if spec.model:
             found.attempt(lambda name=name, spec=spec: _look_at_model(found, name, spec))  # type: ignore[misc]
+    found.attempt(lambda: _look_at_chunks(found))
     found.remarks += _remarks(found)
     if found.target and found.collection and not found.creates:
         found.attempt(lambda: found.faults.extend(_existing_faults(found)))
@@ -142,11 +145,24 @@ def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
         with shared_encoder(spec) as encoder:
             found.dims[name] = encoder.dim
             modalities = encoder.modalities
+            approximate = getattr(encoder, "approximate", None)
     except JobError as error:
         raise JobError(*(f"vectors.{name}.model: {fault}" for fault in error.faults)) from error
+    except ImportError as error:
+        raise JobError(f"vectors.{name}.model: {EXTRA} ({error})") from error
+    if approximate:
+        found.remarks.append(f"vectors.{name}: {approximate}")
     for kind, fields in spec.by_modality.items():
         if kind not in modalities:
             raise JobError(f"vectors.{name}: {', '.join(fields)} is {kind}, but this model takes {', '.join(sorted(modalities))}")
+
+
+def _look_at_chunks(found: Findings) -> None:
+    """See that texts can be cut by the tokens of the model that the job names; a model with faults of its own is not asked."""
+    chunk = found.job.chunk
+    if chunk and chunk.model in found.dims:
+        with shared_encoder(found.job.vectors[chunk.model]) as encoder:
+            Splitter(encoder, chunk.tokens, chunk.overlap)
 
 
 def _remarks(found: Findings) -> Iterator[str]:

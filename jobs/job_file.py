@@ -51,7 +51,7 @@ def read_job(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Job | Non
         data, missing = _filled(data)
     except RecursionError:
         raise JobError(f"the job file {path} is nested too deeply, or an alias contains itself") from None
-    job, more = _validated(data | {"base": Path(path).parent.absolute()})
+    job, more = _validated({"name": Path(path).stem} | data | {"base": Path(path).parent.absolute()})
     return (job and resolved(job)), faults + missing + more
 
 

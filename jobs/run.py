@@ -6,16 +6,19 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from rich.console import Console
+from rich.markup import escape
 
 from jobs.check import counted, tell_faults
 from jobs.examine import Findings, examined
 from jobs.execute import executed, local_workers, names_runner, problem_of
+from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
 from jobs.report import Report, finish, tell_report
 from jobs.sample import take_sample
 from pipelines.load import Plan
 from pipelines.sources import Shard
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.columns import Rejection
+from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
 
 LOCAL_SPREAD_BYTES = 256 << 20  # the local runner holds what it reshuffles in memory
@@ -34,6 +37,8 @@ def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequenc
         if found.layout is not None and not found.away:
             found.attempt(lambda: take_sample(found))
         if not found.exit_code:
+            for remark in found.remarks:
+                say(f"Note: {escape(remark)}")
             found.attempt(lambda: _created(found, say))
         if found.exit_code:
             tell_faults(console, found.faults, found.away, as_json)
@@ -47,10 +52,15 @@ def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequenc
 
 
 def _created(found: Findings, say: Callable[[str], None]) -> None:
+    """Make the collection, or give it the two properties with which objects remember what made them, if the job says so."""
     assert found.target and found.collection
+    incremental, definition = found.job.target.incremental, found.collection.definition
     if found.creates:
-        found.collection = found.target.create(found.collection.definition)
+        found.collection = found.target.create(definition if incremental is False else tracked(definition))
         say(f"Made collection {found.collection.name} from {found.job.target.create}.")
+    elif incremental and not is_tracked(found.collection):
+        found.collection = found.target.add_properties(tracking_properties(definition))
+        say(f"Collection {found.collection.name} has the properties {STORED} and {STORED_JOB} now.")
 
 
 def plan_of(found: Findings, limit: int | None = None, beam_args: Sequence[str] = ()) -> Plan:
@@ -61,8 +71,16 @@ def plan_of(found: Findings, limit: int | None = None, beam_args: Sequence[str] 
     failures = f"{job.resolve(job.failures.path).rstrip('/')}/{run_id}"
     shards = limited(found, limit) if limit is not None else found.shards
     zero_allowed = frozenset(n for n, v in found.collection.vectors.items() if v.distance != "cosine")
-    plan = Plan(job, found.source, WeaviateTarget(job.target, found.collection), found.layout, shards, failures, f"{failures}/notes")
-    return replace(plan, reshuffle=_too_few(shards, beam_args), zero_allowed=zero_allowed, unique_keys=job.source.files is not None)
+    target = WeaviateTarget(job.target, found.collection, job.name or "")
+    plan = Plan(job, found.source, target, found.layout, shards, failures, f"{failures}/notes")
+    return replace(
+        plan,
+        reshuffle=_too_few(shards, beam_args),
+        zero_allowed=zero_allowed,
+        recipes=recipes_of(job, found.collection),
+        dims=found.dims,
+        unique_keys=job.source.files is not None,
+    )
 
 
 def limited(found: Findings, limit: int) -> list[Shard]:

@@ -1,6 +1,5 @@
 """A sample of the source: the first rows of shards spread over it, made into objects as a run would."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -8,17 +7,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from encoders.sharing import shared_encoder
 from jobs.examine import Findings
+from jobs.foresight import Finding
 from pipelines.layout import Layout
-from pipelines.one_vector import parts_of
 from pipelines.precomputed import usual_length
 from pipelines.read import read_objects
 from pipelines.sources import Shard, ShardError
 from pipelines.targets.tenants import tenant_faults
 from schemas.columns import TENANT, Rejection, concat
-from schemas.errors import JobError, RowError
-from schemas.job import TenantSpec, VectorSpec
+from schemas.errors import JobError
+from schemas.job import TenantSpec
 
 ROWS = 1000
 SHARDS = 5
@@ -31,8 +29,9 @@ class Texts:
     objects: int  # with such a vector
     tokens: list[int] = field(default_factory=list)  # of each text, untruncated
     limit: int | None = None
-    seconds: float = 0.0  # to encode `timed` of the objects
+    seconds: float = 0.0  # that `timed` of the objects take
     timed: int = 0
+    refused: bool = False  # a text over the limit is rejected, and not cut
 
     @property
     def over_limit(self) -> int:
@@ -48,6 +47,7 @@ class Sample:
     rejections: list[Rejection]
     rows: int
     texts: dict[str, Texts] = field(default_factory=dict)
+    foreseen: list[Finding] = field(default_factory=list)  # what would fail, or surprise
 
 
 def spread(shards: list[Shard]) -> list[Shard]:
@@ -125,35 +125,6 @@ def _check_sample(found: Findings, sample: Sample) -> None:
                 )
     if new := [f for f in faults if f not in found.faults]:
         raise JobError(*new)
-
-
-def measure(found: Findings, sample: Sample, seconds: float = 5.0) -> None:
-    """Count the sample's tokens, and time its encoding for about `seconds` a vector."""
-    for name, spec in found.job.vectors.items():
-        if spec.model and sample.objects is not None and name in found.dims:
-            sample.texts[name] = _measured(sample.objects, spec, seconds)
-
-
-def _measured(objects: pa.RecordBatch, spec: VectorSpec, seconds: float) -> Texts:
-    parts = parts_of(objects, spec)
-    texts = Texts(len({int(i) for p in parts for i in p.owner}))
-    with shared_encoder(spec) as encoder:
-        texts.limit = getattr(encoder, "max_tokens", None)
-        for part in parts:
-            if part.modality == "text" and hasattr(encoder, "count_tokens"):
-                texts.tokens += encoder.count_tokens(part.values)
-            start, step = time.perf_counter(), 8
-            done = 0
-            while done < len(part.values) and time.perf_counter() - start < seconds:
-                try:
-                    encoder.encode(part.values[done : done + step], part.modality, groups=part.owner[done : done + step])
-                except (RowError, ValueError, RuntimeError):
-                    break  # the run will name the row
-                done += step
-                step = 128
-            texts.seconds += time.perf_counter() - start
-            texts.timed += min(done, len(part.values))
-    return texts
 
 
 def failing(sample: Sample) -> Counter[str]:

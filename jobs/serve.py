@@ -31,6 +31,8 @@ def serve(
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; requests in flight are finished. Raises JobError, WorldError."""
     try:
+        import uvicorn  # noqa: F401  (used once the models are being loaded; said now if it is missing)
+
         from jobs.serve_http import Service
     except ImportError as error:
         raise JobError(f'the web server is missing: pip install "warpbeam[serve]" ({error})') from error

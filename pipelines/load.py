@@ -4,8 +4,8 @@ Objects are read, chunked, vectorized and written. Beside them runs the narrow b
 that occur twice, and the rejected rows of every stage come together in one place.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -20,6 +20,7 @@ from pipelines.media import FetchMedia
 from pipelines.read import ReadObjects
 from pipelines.sources import Shard, Source
 from pipelines.targets import Target
+from pipelines.unchanged import SkipUnchanged
 from pipelines.vectorize import VectorizeObjects
 from pipelines.write import WriteObjects
 from schemas.job import Job
@@ -38,6 +39,9 @@ class Plan:
     notes: str  # the folder of what else is to be said about rows
     reshuffle: bool = False  # too few shards for the workers: batches are spread after they are read
     zero_allowed: frozenset[str] = frozenset()  # vectors for which all zeros is a value: every distance but cosine
+    # the recipe of each vector, where objects remember what made them; empty, nothing is skipped
+    recipes: Mapping[str, bytes] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)  # of the vectors that have a model
     unique_keys: bool = False  # the source's own keys cannot repeat (paths)
 
 
@@ -52,6 +56,9 @@ def build(root: Any, plan: Plan) -> None:
         objects = objects | "SpreadBatches" >> beam.Reshuffle()
     if job.chunk:
         objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
+    if plan.recipes:
+        tenant = job.target.tenant if isinstance(job.target.tenant, str) else ""
+        objects = objects | "SkipUnchanged" >> SkipUnchanged(plan.target, job.vectors, plan.recipes, plan.dims, tenant)
     if layout.media:
         media = {name: job.media[name].fetch for name in layout.media}
         stored = frozenset(name for name in media if job.media[name].store)

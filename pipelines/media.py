@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.compose import MEDIA
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import phase
-from schemas.columns import BATCH_BYTES, Rejection, reject, set_column, without
+from schemas.columns import BATCH_BYTES, UNCHANGED, Rejection, reject, set_column, without
 from schemas.errors import RowError
 from schemas.objects import Reasons, shorten
 from schemas.secrets import resolved
@@ -124,6 +124,9 @@ class _Fetch(beam.DoFn):
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         assert self.pool is not None
+        if UNCHANGED in batch.schema.names:
+            yield batch
+            return
         rows = 64
         start = 0
         while start < batch.num_rows:

@@ -12,7 +12,7 @@ from pipelines.compose import MEDIA
 from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.metrics import count, phase, tick
 from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
-from schemas.columns import CHUNK, VECTOR, Rejection, bounded, concat, reject, set_column, without
+from schemas.columns import CHUNK, UNCHANGED, VECTOR, Rejection, bounded, concat, reject, set_column, without
 from schemas.errors import RowError
 from schemas.job import VectorSpec
 from schemas.objects import Reasons
@@ -61,6 +61,9 @@ class _Vectorize(beam.DoFn):
         self.window = []
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        if UNCHANGED in batch.schema.names:
+            yield batch
+            return
         if not self.encoded:
             yield from self._finished(batch)
             return
@@ -90,8 +93,12 @@ class _Vectorize(beam.DoFn):
         yield from self._finished(batch)
 
     def _one(self, batch: pa.RecordBatch, name: str, spec: VectorSpec) -> tuple[pa.RecordBatch, list[Rejection], list[Rejection]]:
-        """`batch` with the vector `name`, the rows that cannot have it, and notes on the others."""
+        """`batch` with the vector `name`, the rows that cannot have it, and notes on the others; vectors that are there stay."""
         kept: list[pa.RecordBatch] = []
+        if VECTOR + name in batch.schema.names:
+            there = batch.column(VECTOR + name).is_valid()
+            kept.append(batch.filter(there))
+            batch = batch.filter(pa.compute.invert(there))
         rejections: list[Rejection] = []
         notes: list[Rejection] = []
         with shared_encoder(spec) as encoder, phase(f"encode/{name}"):

@@ -13,30 +13,41 @@ import pyarrow as pa
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import count, phase
 from pipelines.targets import Target
-from schemas.columns import CHUNKS, ROW, SHARD, Rejection, reject
+from schemas.columns import CHUNKS, ROW, SHARD, UNCHANGED, Rejection, reject
 from schemas.objects import Reasons
 
 
 class RowTally:
-    """Counts rows of which every chunk was acknowledged; a row's chunks may be spread over batches of one bundle."""
+    """Counts rows of which every chunk is in the target; a row's chunks may be spread over batches of one bundle."""
 
     def __init__(self) -> None:
         """Nothing seen yet."""
         self._open: Counter[tuple[str, int]] = Counter()
+        self._written: set[tuple[str, int]] = set()
 
-    def loaded(self, batch: pa.RecordBatch, refused: Reasons) -> int:
-        """The rows that `batch`, without the `refused` positions, completes."""
+    def complete(self, batch: pa.RecordBatch, refused: Reasons) -> tuple[int, int]:
+        """(loaded, unchanged): the rows that `batch`, without the `refused` positions, completes.
+
+        A row is unchanged if all its chunks are.
+        """
+        unchanged = UNCHANGED in batch.schema.names
         if CHUNKS not in batch.schema.names:
-            return int(batch.num_rows - len(refused))
+            rows_done = int(batch.num_rows - len(refused))
+            return (0, rows_done) if unchanged else (rows_done, 0)
         rows = zip(batch.column(SHARD).to_pylist(), batch.column(ROW).to_pylist(), batch.column(CHUNKS).to_pylist(), strict=True)
-        complete = 0
+        loaded = same = 0
         for i, (shard, row, chunks) in enumerate(rows):
-            if i not in refused:
-                self._open[shard, row] += 1
-                if self._open[shard, row] == chunks:
-                    del self._open[shard, row]
-                    complete += 1
-        return complete
+            if i in refused:
+                continue
+            if not unchanged:
+                self._written.add((shard, row))
+            self._open[shard, row] += 1
+            if self._open[shard, row] == chunks:
+                del self._open[shard, row]
+                written = (shard, row) in self._written
+                self._written.discard((shard, row))
+                loaded, same = loaded + written, same + (not written)
+        return loaded, same
 
 
 class Pace:
@@ -97,6 +108,10 @@ class _Write(beam.DoFn):
         self.tally = RowTally()
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        if UNCHANGED in batch.schema.names:
+            count("objects/unchanged", batch.num_rows)
+            self._count_rows(batch, {})
+            return
         for part in _paced(batch, self.objects_per_s):
             self.pace.wait(part.num_rows)
             with phase("write"):
@@ -116,9 +131,14 @@ class _Write(beam.DoFn):
         rejections: list[Rejection] = []
         for batch, refused in self.target.results(wait):
             count("objects/written", batch.num_rows - len(refused))
-            count("rows/loaded", self.tally.loaded(batch, refused))
+            self._count_rows(batch, refused)
             rejections += reject(batch, refused, "write")
         return rejections
+
+    def _count_rows(self, batch: pa.RecordBatch, refused: Reasons) -> None:
+        loaded, unchanged = self.tally.complete(batch, refused)
+        count("rows/loaded", loaded)
+        count("rows/unchanged", unchanged)
 
 
 def _paced(batch: pa.RecordBatch, objects_per_s: float | None) -> Iterator[pa.RecordBatch]:

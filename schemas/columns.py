@@ -17,6 +17,8 @@ SHARD = "@shard"  # dictionary<string>: where the row came from
 ROW = "@row"  # int64: its number there, from 0
 CHUNK = "@chunk"  # int32: the chunk's number within its row; 0 where nothing is chunked
 CHUNKS = "@chunks"  # int32: how many chunks the row has
+FINGERPRINTS = "@fingerprints"  # list<fixed_size_binary(16)>: the object's, then one a vector in name order
+UNCHANGED = "@unchanged"  # in a batch whose objects are all in the target as they are: nothing is done, they are counted
 VECTOR = "@vector/"  # + name: fixed_size_list<float32>[dim], or list of these; null where there is none
 
 BATCH_ROWS = 1024

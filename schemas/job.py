@@ -118,6 +118,10 @@ class TargetSpec(Part):
         None,
         description="For an object that is there: replace it whole, or merge: keep what the job does not name (read back and sent again).",
     )
+    incremental: bool | None = Field(
+        None,
+        description="Objects remember what made them, and what is unchanged is skipped: true adds the two properties to a collection that exists, false does without.",
+    )
     consistency_level: Literal["ONE", "QUORUM", "ALL"] = Field("QUORUM", description="How many replicas confirm a write.")
     max_objects_per_s: float | None = Field(None, gt=0, description="A ceiling for a server that also answers queries.")
     timeout_s: float = Field(90, gt=0, description="Seconds that one request may take.")
@@ -202,6 +206,7 @@ class FailuresSpec(Part):
 class Job(Part):
     """A whole job: source, target, vectors, and the rest with defaults."""
 
+    name: str | None = Field(None, description="What `warpbeam_job` says of the objects; absent, the job file's name.")
     source: SourceSpec
     target: TargetSpec
     vectors: dict[str, VectorSpec] = Field(min_length=1)

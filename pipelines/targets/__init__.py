@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.collection import Collection
@@ -28,6 +30,14 @@ class Target(Protocol):
 
     def results(self, wait: bool) -> Sequence[tuple[pa.RecordBatch, Reasons]]:
         """The batches acknowledged since the last call, each with the rows that were refused; all of them if `wait`."""
+        ...
+
+    def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> dict[bytes, list[bytes]]:
+        """The stored fingerprints of those objects that are there. Raises WorldError."""
+        ...
+
+    def vectors(self, uuids: Sequence[bytes], names: Sequence[str], tenant: str = "") -> dict[bytes, dict[str, npt.NDArray[np.float32]]]:
+        """The stored vectors `names` of those objects that are there. Raises WorldError."""
         ...
 
     def close(self) -> None:

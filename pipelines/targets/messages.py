@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.collection import Property, VectorConfig
-from schemas.columns import TENANT, UUID, VECTOR
+from schemas.columns import FINGERPRINTS, TENANT, UUID, VECTOR
+from schemas.fingerprints import STORED, STORED_JOB
 
 Put = Callable[[Any, str, Any], None]  # puts a value under a name into a Properties message
 
@@ -114,9 +115,14 @@ def fill(message: Any, puts: Mapping[str, Put], values: Mapping[str, Any]) -> No
 
 
 def messages(
-    batch: pa.RecordBatch, collection: str, properties: Sequence[Property], vectors: Mapping[str, VectorConfig], tenant: str = ""
+    batch: pa.RecordBatch,
+    collection: str,
+    properties: Sequence[Property],
+    vectors: Mapping[str, VectorConfig],
+    tenant: str = "",
+    job: str = "",
 ) -> list[Any]:
-    """One BatchObject for each row of `batch`: id, tenant, the `properties` it has columns for, and its vectors."""
+    """One BatchObject for each row of `batch`: id, tenant, the `properties` it has columns for, its vectors, and its fingerprints."""
     from weaviate.proto.v1 import batch_pb2
 
     names = [p for p in properties if p.name in batch.schema.names]
@@ -124,6 +130,7 @@ def messages(
     packed = [
         (config, vector_bytes(batch.column(VECTOR + name))) for name, config in vectors.items() if VECTOR + name in batch.schema.names
     ]
+    prints = batch.column(FINGERPRINTS).to_pylist() if FINGERPRINTS in batch.schema.names else [[]] * batch.num_rows
     tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [tenant] * batch.num_rows
     made = []
     for i, (uuid, own) in enumerate(zip(batch.column(UUID).to_pylist(), tenants, strict=True)):
@@ -134,8 +141,16 @@ def messages(
                 put(body, name, values[i])
         for config, data in packed:
             _put_vector(message, config, data[i])
+        if prints[i]:
+            _put_fingerprints(body, prints[i], job)
         made.append(message)
     return made
+
+
+def _put_fingerprints(body: Any, prints: Sequence[bytes], job: str) -> None:
+    """What made the object, and the job that wrote it."""
+    body.text_array_properties.add(prop_name=STORED).values.extend(map(uuid_text, prints))
+    body.non_ref_properties.fields[STORED_JOB].string_value = job
 
 
 def _put_vector(message: Any, config: VectorConfig, data: bytes | None) -> None:

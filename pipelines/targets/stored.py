@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.targets.connection import Connection
 from pipelines.targets.messages import fill, setters, uuid_text
 from schemas.collection import Collection, Property
+from schemas.fingerprints import STORED, STORED_JOB
 
 IDS = 1000  # a request; the server answers at most 10,000
 
@@ -40,7 +41,7 @@ def kept_by_merge(collection: Collection, properties: Sequence[str], vectors: Se
     """What `collection` has besides the `properties` and `vectors` that a job names."""
     rest = [v for name, v in collection.vectors.items() if name not in vectors]
     return Kept(
-        properties=tuple(p for name, p in collection.properties.items() if name not in properties),
+        properties=tuple(p for name, p in collection.properties.items() if name not in properties and name not in (STORED, STORED_JOB)),
         references=tuple((name, target) for name, targets in collection.references.items() for target in targets),
         vectors=tuple(v.name for v in rest if not v.unnamed),
         unnamed=any(v.unnamed for v in rest),

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_too_large, waits
+from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
 from pipelines.targets.messages import messages, pieces, uuid_text
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
@@ -55,9 +58,9 @@ class _Batch:
 class WeaviateTarget:
     """One collection of one server. `write` and `results` are for one thread; make one target a writer."""
 
-    def __init__(self, spec: TargetSpec, collection: Collection | None = None) -> None:
-        """Keep addresses; `collection` is needed to write."""
-        self.spec, self._collection = spec, collection
+    def __init__(self, spec: TargetSpec, collection: Collection | None = None, job: str = "") -> None:
+        """Keep addresses; `collection` is needed to write, `job` is the name that objects remember."""
+        self.spec, self._collection, self.job = spec, collection, job
         self.connection = Connection(spec.weaviate, spec.timeout_s, spec.retry_s)
         self.tenants = Tenants(self.connection, spec)
         self._waiting: deque[_Batch] = deque()
@@ -73,6 +76,15 @@ class WeaviateTarget:
         made = self.collection()
         if made is None:
             raise WorldError(f"Weaviate accepted collection {self.spec.collection!r} and then did not have it")
+        return made
+
+    def add_properties(self, properties: Sequence[dict[str, Any]]) -> Collection:
+        """Give the collection more properties (Weaviate's own JSON), and read back what the server made of it."""
+        for definition in properties:
+            self.connection.post(f"/v1/schema/{self.spec.collection}/properties", definition)
+        made = self.collection()
+        if made is None:
+            raise WorldError(f"collection {self.spec.collection!r} went away while it was given properties")
         return made
 
     def count(self) -> int:
@@ -126,6 +138,14 @@ class WeaviateTarget:
             done.append((finished.batch, finished.reasons))
         return done
 
+    def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
+        """The stored fingerprints of those of `uuids` that are there. Raises WorldError."""
+        return read_fingerprints(self.connection, self._needed, uuids, tenant)
+
+    def vectors(self, uuids: Sequence[bytes], names: Sequence[str], tenant: str = "") -> dict[bytes, dict[str, npt.NDArray[np.float32]]]:
+        """The stored vectors of those of `uuids` that are there. Raises WorldError."""
+        return read_vectors(self.connection, self._needed, names, uuids, tenant)
+
     def close(self) -> None:
         """Close the connection."""
         self._waiting.clear()
@@ -137,7 +157,7 @@ class WeaviateTarget:
         if isinstance(tenant, TenantSpec):
             self.tenants.ensure(batch.column(TENANT).unique().to_pylist())
         properties = [collection.properties[name] for name in properties_of(batch.schema) if name in collection.properties]
-        made = messages(batch, collection.name, properties, collection.vectors, fixed)
+        made = messages(batch, collection.name, properties, collection.vectors, fixed, self.job)
         if self.spec.write == "merge":
             self._merge(made, batch, fixed)
         return made

@@ -58,8 +58,8 @@ def test_no_character_is_lost(text: str) -> None:
 
 
 def test_words_that_were_never_seen_are_not_remembered() -> None:
-    from encoders.punkt import _tokenizer
+    from encoders.punkt import sentence_tokenizer
 
-    before = len(_tokenizer()._params.ortho_context)
+    before = len(sentence_tokenizer()._params.ortho_context)
     sentences("Zzyzxq etc. Qqwfpgj came. A. Xyzzyplugh et al. Frobnicate.")
-    assert len(_tokenizer()._params.ortho_context) == before > 20_000
+    assert len(sentence_tokenizer()._params.ortho_context) == before > 20_000

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -32,6 +31,7 @@ from jobs.embedded import Server, start_server
 from jobs.server import free_ports
 from tests.golden import clip_models, models
 from tests.nim_server import KEY, nim_server
+from tests.served import serving
 
 OBJECTS = 1000
 NAME = "PdfArticle2B"
@@ -206,20 +206,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 job["vectors"] |= {"words": {"model": service}, "nim": {"model": service}}
                 (folder / "job.yaml").write_text(yaml.safe_dump(job))
                 yield World(server, folder, folder / "job.yaml")
-
-
-@contextmanager
-def serving(folder: Path, port: int) -> Iterator[None]:
-    """`warpbeam serve` in a process of its own."""
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", "serve", str(folder / "serve.yaml"), "--port", str(port)], stdout=log, stderr=log
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 def by_server(world: World, rows: list[dict[str, Any]]) -> set[str]:
