@@ -83,7 +83,7 @@ def examples(folder: str) -> dict[str, list[dict[str, Any]]]:
 def as_data(report: Report) -> dict[str, Any]:
     """The report as JSON. Secrets are references in the job, and stay so."""
     counts = report.counts
-    prefixes = ("tokens/", "padded/", "truncated/")
+    prefixes = ("tokens/", "padded/", "truncated/", "reused/")
     return {
         "exit_code": report.exit_code,
         "problem": str(report.problem) if report.problem else None,
