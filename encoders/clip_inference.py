@@ -149,6 +149,8 @@ def _checked(spec: VectorSpec) -> ModelSpec:
     model = spec.model
     if model is None:
         raise JobError("multi2vec-clip needs a model: give `model`")
+    if not (model.name or model.text or model.image or model.prebuilt):
+        raise JobError("multi2vec-clip needs a CLIP model: a folder or hub name, {text, image}, or `prebuilt`")
     if model.dimensions is not None:
         raise JobError(f"model.dimensions {model.dimensions}: multi2vec-clip does not cut vectors; leave it out")
     if spec.prompts:

@@ -179,7 +179,9 @@ def _existing_faults(found: Findings) -> Iterator[str]:
     tenant = found.job.target.tenant
     status = found.target.tenants.status() if found.collection.multi_tenant else {}
     yield from tenant_faults(found.collection, found.job.target, [tenant] if isinstance(tenant, str) else [], status)
-    stored = found.target.stored_dims(tenant if isinstance(tenant, str) else next(iter(found.target.tenants.awake(status)), ""))
+    readable = found.target.tenants.awake(status) if found.collection.multi_tenant else [""]
+    look_in = tenant if isinstance(tenant, str) else next(iter(readable), None)
+    stored = found.target.stored_dims(look_in) if look_in is not None else {}
     for name, dim in found.dims.items():
         if name in stored and stored[name] != dim:
             yield f"vectors.{name}: the model makes vectors of {dim} numbers; collection {found.collection.name} has vectors of {stored[name]}"

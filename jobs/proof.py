@@ -15,15 +15,17 @@ import numpy.typing as npt
 from encoders.base import Vectors
 from encoders.sharing import shared_encoder
 from jobs.examine import Findings
+from jobs.proof_of_ids import prove_ids
 from jobs.sample import Sample
 from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
-from pipelines.targets.sampled import StoredSample, count_present, read_sample
-from schemas.columns import TENANT, UUID
+from pipelines.targets.sampled import StoredSample, read_sample
+from schemas.columns import TENANT
 from schemas.errors import JobError
 from schemas.job import VectorSpec
 from schemas.modules import MultiModule, TextModule
 
 OBJECTS = 48  # stored objects that are encoded again
+TENANTS = 20  # of a column's tenants in which such objects are looked for
 SAME = 1e-3  # relative difference: other machines, batches and library versions differ by less, other settings by more
 ALIKE = 0.999  # cosine: half precision or a quantised model
 MOST = 0.9  # of the objects have to match; an application may have changed some behind our back
@@ -56,40 +58,28 @@ def prove(found: Findings, sample: Sample, append: bool) -> None:
     """Compare the job with the objects that are there; what speaks against it becomes a fault, the rest a remark."""
     if found.creates or found.collection is None or found.target is None:
         return
-    tenant = found.job.target.tenant
-    if isinstance(tenant, str) or not found.collection.multi_tenant:
-        stored = read_sample(found.target.connection, found.collection, OBJECTS, tenant if isinstance(tenant, str) else "")
-        if not stored.uuids:
-            return
-        for name, spec in found.job.vectors.items():
-            if spec.model:
-                found.attempt(lambda name=name, spec=spec: _prove_vector(found, name, spec, stored))  # type: ignore[misc]
-    _prove_ids(found, sample, append)
-
-
-def _prove_ids(found: Findings, sample: Sample, append: bool) -> None:
-    """None of the source's ids there, although the collection holds objects: a load would not replace but add."""
-    assert found.collection and found.target
-    there = type(found.target)(found.job.target, found.collection).count()
-    if sample.objects is None or append or not there:
+    tenants = _tenants(found, sample)
+    samples = (read_sample(found.target.connection, found.collection, OBJECTS, tenant) for tenant in tenants[:TENANTS])
+    stored = next((s for s in samples if s.uuids), None)
+    if stored is None:
         return
-    uuids = sample.objects.column(UUID).to_pylist()
-    fixed = found.job.target.tenant if isinstance(found.job.target.tenant, str) else ""
-    tenants = sample.objects.column(TENANT).to_pylist() if TENANT in sample.objects.schema.names else [fixed] * len(uuids)
-    known = found.target.tenants.awake(found.target.tenants.status()) if found.collection.multi_tenant else [""]
-    present = sum(
-        count_present(found.target.connection, found.collection, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name)
-        for name in dict.fromkeys(tenants)
-        if name in known
-    )
-    if not present:
-        found.faults.append(
-            f"source.{'uuid' if found.job.source.uuid else 'key'}: the collection {found.collection.name} holds {there:,} objects, and none of "
-            f"{len(uuids):,} rows of the source is among them: the load would not replace but add. If their ids were made in another way "
-            "(another key, a namespace), use that; if these rows are new, say --append"
-        )
-    elif present < len(uuids):
-        found.remarks.append(f"of {len(uuids):,} rows in the sample {present:,} are in the collection already and will be replaced")
+    for name, spec in found.job.vectors.items():
+        if spec.model:
+            found.attempt(lambda name=name, spec=spec: _prove_vector(found, name, spec, stored))  # type: ignore[misc]
+    prove_ids(found, sample, tenants, append)
+
+
+def _tenants(found: Findings, sample: Sample) -> list[str]:
+    """The tenants that the job writes to, as far as they are there and awake; "" where the collection has none."""
+    assert found.collection and found.target
+    if not found.collection.multi_tenant:
+        return [""]
+    status = found.target.tenants.status()
+    fixed = found.job.target.tenant
+    if isinstance(fixed, str):
+        return [fixed] if fixed in status else []
+    awake = set(found.target.tenants.awake(status))
+    return [t for t in sample.objects.column(TENANT).unique().to_pylist() if t in awake] if sample.objects is not None else []
 
 
 def _prove_vector(found: Findings, name: str, spec: VectorSpec, stored: StoredSample) -> None:

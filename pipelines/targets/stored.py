@@ -12,7 +12,7 @@ from pipelines.targets.messages import fill, setters, uuid_text
 from schemas.collection import Collection, Property
 from schemas.fingerprints import STORED, STORED_JOB
 
-IDS = 1000  # a request; the server answers at most 10,000
+IDS = 2048  # a request; the server answers at most 10,000
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ class WeaviateTarget:
 
     def stored_dims(self, tenant: str = "") -> dict[str, int]:
         """The length of each vector of the first object that is there; a multi-vector's is that of one of its vectors."""
+        if tenant and tenant not in self.tenants.status():
+            return {}  # it will be made
         found = self.connection.get(
             f"/v1/objects?class={self.spec.collection}&limit=1&include=vector" + (f"&tenant={tenant}" if tenant else "")
         )

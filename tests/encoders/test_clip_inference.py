@@ -331,3 +331,9 @@ def test_stochastic_depth_is_seen_in_training_mode_only() -> None:
 
     model = timm.create_model("convnext_atto", drop_path_rate=0.1)
     assert "DropPath" in (why_random(model) or "") and why_random(model.eval()) is None
+
+
+@pytest.mark.parametrize("model", [{"imagebind": "x.pth"}, {"passage": "p", "query": "q"}])
+def test_a_model_of_another_kind_is_refused(model: dict) -> None:
+    with pytest.raises(JobError, match="needs a CLIP model"):
+        ClipInference(VectorSpec.model_validate({"model": model}))

@@ -224,3 +224,14 @@ def test_a_page_that_cannot_be_read_fails_its_rows_only(load: Load) -> None:
     read, loaded, failed, _ = counts(report)
     assert (code, read) == (1, 9000) and loaded >= 6000 and 0 < failed <= 3000
     assert set(report["failures"]) <= {"unreadable", "not_utf8", "malformed"}
+
+
+@pytest.mark.parametrize(("tenant", "tenancy"), [({"column": "shop", "create": True}, {}), ("a", {"autoTenantCreation": True})])
+def test_a_collection_that_has_no_tenant_yet(load: Load, tenant: Any, tenancy: dict[str, bool]) -> None:
+    load.create(SIMPLE | {"multiTenancyConfig": {"enabled": True} | tenancy})
+    source = load.parquet(rows(4, shop=["a"] * 4)) | {"properties": {"key": "key", "title": "title"}}
+    job = load.job(source, FAKE, {"tenant": tenant})
+    assert load.command("check", job).exit_code == 0
+    code, report = load.run(job)
+    assert (code, counts(report)) == (0, (4, 4, 0, 0))
+    assert len(load.objects("a")) == 4
