@@ -150,5 +150,6 @@ class RemoteEncoder:
 
 
 def _modalities(spec: VectorSpec) -> list[str]:
-    """What a multi2vec vector can be asked for."""
-    return list(PARTS) if spec.module and spec.module.name == "multi2vec-bind" else ["text", "image"]
+    """What a multi2vec vector can be asked for: a container of ImageBind takes all, one of CLIP texts and images."""
+    bind = spec.module.name == "multi2vec-bind" if spec.module else not set(spec.own_fields) <= {"text", "image"}
+    return list(PARTS) if bind else ["text", "image"]

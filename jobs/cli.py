@@ -26,6 +26,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Name = Annotated[str | None, typer.Option("--vector", help="Which vector, where the job has several with a model.")]
 Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="A text.", show_default=False)]
 Image = Annotated[Path | None, typer.Option("--image", help="An image file instead of a text.")]
+Audio = Annotated[Path | None, typer.Option("--audio", help="A sound file instead of a text (ImageBind).")]
+Video = Annotated[Path | None, typer.Option("--video", help="A video file instead of a text (ImageBind).")]
+Depth = Annotated[Path | None, typer.Option("--depth", help="A depth map instead of a text (ImageBind).")]
+Thermal = Annotated[Path | None, typer.Option("--thermal", help="A thermal image instead of a text (ImageBind).")]
+Imu = Annotated[Path | None, typer.Option("--imu", help="A table of motion data instead of a text (ImageBind).")]
 
 
 @contextmanager
@@ -56,15 +61,20 @@ def run(
     context: typer.Context,
     job: JobPath,
     limit: Annotated[int | None, typer.Option(min=1, help="Load only the first so many rows.")] = None,
+    only: Annotated[str | None, typer.Option(help="Load again exactly the rows in this folder of failures.")] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over objects that others loaded; what is right is not encoded again.")
+    ] = False,
     set_: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Create the collection if it is missing, load, and report. Beam's own flags go after `--`."""
     with _exit_codes():
         from jobs.job_file import load_job
+        from jobs.run import Options
         from jobs.run import run as run_job
 
-        _leave(run_job(load_job(job, set_ or ()), console, limit, context.args, as_json))
+        _leave(run_job(load_job(job, set_ or ()), console, Options(limit, only, adopt), context.args, as_json))
 
 
 @app.command()
@@ -89,23 +99,29 @@ def search(
     job: JobPath,
     text: Text = None,
     image: Image = None,
+    audio: Audio = None,
+    video: Video = None,
+    depth: Depth = None,
+    thermal: Thermal = None,
+    imu: Imu = None,
     limit: Annotated[int, typer.Option(min=1, help="How many answers.")] = 10,
     vector: Name = None,
     hybrid: Annotated[float | None, typer.Option(min=0, max=1, help="Mix in keyword search: 0 only words, 1 only vectors.")] = None,
     set_: Sets = None,
     as_json: Json = False,
 ) -> None:
-    """Find the nearest objects to a text or an image, with the job's own model."""
+    """Find the nearest objects to a text, an image or another file, with the job's own model."""
     with _exit_codes():
         from jobs.job_file import load_job
         from jobs.search import query_value, tell_results
         from jobs.search import search as search_job
 
-        value = query_value(text, image)
+        files = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
+        modality, value = query_value(text, files)
         loaded = load_job(job, set_ or ())
-        results = search_job(loaded, value, limit, vector, hybrid)
+        results = search_job(loaded, modality, value, limit, vector, hybrid)
         first = [field for spec in loaded.vectors.values() for field in spec.fields]
-        _show(results, as_json, lambda: tell_results(console, text or str(image), results, first))
+        _show(results, as_json, lambda: tell_results(console, text or str(files.get(modality)), results, first))
 
 
 @app.command()
@@ -113,6 +129,11 @@ def encode(
     job: JobPath,
     text: Text = None,
     image: Image = None,
+    audio: Audio = None,
+    video: Video = None,
+    depth: Depth = None,
+    thermal: Thermal = None,
+    imu: Imu = None,
     vector: Name = None,
     query: Annotated[bool, typer.Option("--query", help="As a question, with the model's query prompt; otherwise as a document.")] = False,
     set_: Sets = None,
@@ -124,8 +145,9 @@ def encode(
         from jobs.search import encode_value, query_value, spec_of, tell_vector, vector_name
 
         loaded = load_job(job, set_ or ())
-        value = query_value(text, image)
-        made = encode_value(spec_of(loaded, vector_name(loaded, vector)), value, "query" if query else "document")
+        files = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
+        modality, value = query_value(text, files)
+        made = encode_value(spec_of(loaded, vector_name(loaded, vector)), modality, value, "query" if query else "document")
         _show([float(x) for x in made], as_json, lambda: tell_vector(console, made))
 
 
@@ -153,6 +175,15 @@ def _show(data: Any, as_json: bool, tell: Callable[[], None]) -> None:
         tell()
 
 
+def _tell_licences() -> None:
+    """Let an encoder say under which licence its weights are, once, on standard error."""
+    licences = logging.getLogger("encoders.imagebind.checkpoint")
+    licences.setLevel(logging.WARNING)
+    licences.propagate = False
+    licences.addHandler(said := logging.StreamHandler())
+    said.setFormatter(logging.Formatter("Note: %(message)s"))
+
+
 def main() -> None:
     """Run the command line; a foreign package that shadows one of ours is said at once."""
     import pipelines
@@ -166,6 +197,7 @@ def main() -> None:
             )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
+    _tell_licences()
     app()
 
 

@@ -235,6 +235,8 @@ def _models() -> dict[str, Any]:
         "failures": job.FailuresSpec,
         "vectors.*": job.VectorSpec,
         "vectors.*.model": models.ModelSpec,
+        "vectors.*.model.nvidia": models.NvidiaSpec,
+        "vectors.*.model.inference_url": models.InferenceSpec,
         "media.*": job.MediaSpec,
     }
 
@@ -250,12 +252,13 @@ def _resolved_vector(job: Job, spec: VectorSpec) -> VectorSpec:
     if spec.model is None:
         return spec
     names = {key: _model_path(job, getattr(spec.model, key)) for key in ("name", "text", "image", "passage", "query")}
+    names |= {key: _model_path(job, getattr(spec.model, key), is_file=True) for key in ("imagebind", "vocabulary")}
     return spec.model_copy(update={"model": ModelSpec.model_validate(spec.model.model_dump() | names)})
 
 
-def _model_path(job: Job, name: str | None) -> str | None:
-    """A folder below the job file's own; a hub name, or an absolute path, as it is."""
+def _model_path(job: Job, name: str | None, is_file: bool = False) -> str | None:
+    """A folder below the job file's own; a hub name (unless `is_file`: no hub has it), or an absolute path, as it is."""
     if name is None or name.startswith(("/", "~")):
         return name
     inside = job.base / name
-    return os.path.abspath(inside) if name.startswith(".") or inside.exists() else name
+    return os.path.abspath(inside) if is_file or name.startswith(".") or inside.exists() else name

@@ -58,9 +58,8 @@ def prove(found: Findings, sample: Sample, append: bool) -> None:
     """Compare the job with the objects that are there; what speaks against it becomes a fault, the rest a remark."""
     if found.creates or found.collection is None or found.target is None:
         return
-    tenants = _tenants(found, sample)
-    samples = (read_sample(found.target.connection, found.collection, OBJECTS, tenant) for tenant in tenants[:TENANTS])
-    stored = next((s for s in samples if s.uuids), None)
+    tenants = tenants_written(found, sample)
+    stored = stored_sample(found, tenants)
     if stored is None:
         return
     for name, spec in found.job.vectors.items():
@@ -69,7 +68,14 @@ def prove(found: Findings, sample: Sample, append: bool) -> None:
     prove_ids(found, sample, tenants, append)
 
 
-def _tenants(found: Findings, sample: Sample) -> list[str]:
+def stored_sample(found: Findings, tenants: list[str]) -> StoredSample | None:
+    """Some stored objects of the first of `tenants` that has any."""
+    assert found.target and found.collection
+    samples = (read_sample(found.target.connection, found.collection, OBJECTS, tenant) for tenant in tenants[:TENANTS])
+    return next((s for s in samples if s.uuids), None)
+
+
+def tenants_written(found: Findings, sample: Sample) -> list[str]:
     """The tenants that the job writes to, as far as they are there and awake; "" where the collection has none."""
     assert found.collection and found.target
     if not found.collection.multi_tenant:

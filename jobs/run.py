@@ -2,13 +2,15 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from rich.console import Console
 from rich.markup import escape
 
+from jobs.adoption import prove_adoption
 from jobs.check import counted, tell_faults
+from jobs.chosen import Chosen, chosen_rows
 from jobs.examine import Findings, examined
 from jobs.execute import executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
@@ -17,14 +19,22 @@ from jobs.sample import take_sample
 from pipelines.load import Plan
 from pipelines.sources import Shard
 from pipelines.targets.weaviate import WeaviateTarget
-from schemas.columns import Rejection
 from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
 
 LOCAL_SPREAD_BYTES = 256 << 20  # the local runner holds what it reshuffles in memory
 
 
-def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequence[str] = (), as_json: bool = False) -> int:
+@dataclass(frozen=True)
+class Options:
+    """What of the source a run takes, and how."""
+
+    limit: int | None = None  # the first so many rows
+    only: str | None = None  # the folder of failures whose rows are taken again
+    adopt: bool = False  # objects that others loaded are taken over without encoding
+
+
+def run(job: Job, console: Console, options: Options = Options(), beam_args: Sequence[str] = (), as_json: bool = False) -> int:
     """Load; the exit code: 0 done, 1 too many rows failed, 2 the job is wrong, 3 the world is."""
     started = datetime.now(timezone.utc)
 
@@ -35,7 +45,10 @@ def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequenc
     say("Looking at the job: source, server, models …")
     with examined(job) as found:
         if found.layout is not None and not found.away:
-            found.attempt(lambda: take_sample(found))
+            sample = found.attempt(lambda: take_sample(found))
+            if options.adopt and sample is not None and not found.exit_code:
+                found.attempt(lambda: prove_adoption(found, sample))
+        chosen = found.attempt(lambda: chosen_rows(found, options.limit, options.only)) if not found.exit_code else None
         if not found.exit_code:
             for remark in found.remarks:
                 say(f"Note: {escape(remark)}")
@@ -43,7 +56,7 @@ def run(job: Job, console: Console, limit: int | None = None, beam_args: Sequenc
         if found.exit_code:
             tell_faults(console, found.faults, found.away, as_json)
             return found.exit_code
-        plan = plan_of(found, limit, beam_args)
+        plan = plan_of(found, chosen, beam_args, options.adopt)
     say(_sentence(plan))
     outcome = executed(plan, beam_args, console, as_json)
     report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error)))
@@ -63,13 +76,14 @@ def _created(found: Findings, say: Callable[[str], None]) -> None:
         say(f"Collection {found.collection.name} has the properties {STORED} and {STORED_JOB} now.")
 
 
-def plan_of(found: Findings, limit: int | None = None, beam_args: Sequence[str] = ()) -> Plan:
-    """The plan of a run, from findings without faults."""
+def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[str] = (), adopt: bool = False) -> Plan:
+    """The plan of a run, from findings without faults; all rows where none were chosen."""
     assert found.source and found.layout and found.collection
     run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     job = found.job
     failures = f"{job.resolve(job.failures.path).rstrip('/')}/{run_id}"
-    shards = limited(found, limit) if limit is not None else found.shards
+    chosen = chosen or Chosen(found.shards)
+    shards = chosen.shards
     zero_allowed = frozenset(n for n, v in found.collection.vectors.items() if v.distance != "cosine")
     target = WeaviateTarget(job.target, found.collection, job.name or "")
     plan = Plan(job, found.source, target, found.layout, shards, failures, f"{failures}/notes")
@@ -79,24 +93,10 @@ def plan_of(found: Findings, limit: int | None = None, beam_args: Sequence[str] 
         zero_allowed=zero_allowed,
         recipes=recipes_of(job, found.collection),
         dims=found.dims,
+        only=chosen.only,
+        adopt=adopt,
         unique_keys=job.source.files is not None,
     )
-
-
-def limited(found: Findings, limit: int) -> list[Shard]:
-    """The first shards that together have `limit` rows, the last one cut short."""
-    assert found.source and found.layout
-    chosen: list[Shard] = []
-    for shard in found.shards:
-        if limit <= 0:
-            break
-        rows = shard.rows
-        if rows is None:
-            items = found.source.read(replace(shard, limit=limit), found.layout.id_columns)
-            rows = sum(1 if isinstance(i, Rejection) else i.num_rows for i in items)
-        chosen.append(replace(shard, limit=min(limit, rows), rows=min(limit, rows)))
-        limit -= rows
-    return chosen
 
 
 def _too_few(shards: Sequence[Shard], beam_args: Sequence[str]) -> bool:

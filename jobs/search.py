@@ -1,6 +1,6 @@
 """`warpbeam search` and `warpbeam encode`: ask the collection with the job's own model, try a model before a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,8 @@ def spec_of(job: Job, name: str) -> VectorSpec:
     return with_modules(job, collection)[0].vectors[name]
 
 
-def encode_value(spec: VectorSpec, value: str | bytes, role: Any = "query") -> Vectors:
-    """The vector (dim,) float32 of one text or image. Raises RowError, JobError."""
-    modality = "text" if isinstance(value, str) else "image"
+def encode_value(spec: VectorSpec, modality: str, value: str | bytes, role: Any = "query") -> Vectors:
+    """The vector (dim,) float32 of one value: str for `text`, the bytes of a file for other modalities. Raises RowError, JobError."""
     with shared_encoder(spec) as encoder:
         if modality not in encoder.modalities:
             raise JobError(f"this model takes {', '.join(sorted(encoder.modalities))}, not {modality}")
@@ -59,20 +58,28 @@ def encode_value(spec: VectorSpec, value: str | bytes, role: Any = "query") -> V
     return vector
 
 
-def query_value(text: str | None, image: Path | None) -> str | bytes:
-    """The one value that a command was given. Raises JobError."""
-    if (text is None) == (image is None):
-        raise JobError("give either a text or --image FILE")
-    if image is None:
-        return str(text)
-    try:
-        return image.read_bytes()
-    except OSError as error:
-        raise JobError(f"--image {image} cannot be read: {error.strerror}") from error
+def query_value(text: str | None, files: Mapping[str, Path | None]) -> tuple[str, str | bytes]:
+    """Modality and content of the one value that a command was given: a text, or a file of `files` (by modality). Raises JobError."""
+    given = {modality: file for modality, file in files.items() if file is not None}
+    if len(given) + (text is not None) != 1:
+        raise JobError(f"give one value: either a text, or one of {', '.join(f'--{m} FILE' for m in files)}")
+    for modality, file in given.items():
+        try:
+            return modality, file.read_bytes()
+        except OSError as error:
+            raise JobError(f"--{modality} {file} cannot be read: {error.strerror}") from error
+    return "text", str(text)
 
 
-def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hybrid: float | None = None) -> list[dict[str, Any]]:
-    """The nearest objects: [{uuid, distance, properties}]; with `hybrid` (0 words, 1 vectors) `score` instead of distance."""
+def search(
+    job: Job, modality: str, value: str | bytes, limit: int, name: str | None = None, hybrid: float | None = None
+) -> list[dict[str, Any]]:
+    """The nearest objects to `value`, whatever they are made of: [{uuid, distance, properties}].
+
+    With `hybrid` (0 words, 1 vectors) `score` instead of distance. Raises JobError, RowError, WorldError.
+    """
+    if hybrid is not None and modality != "text":
+        raise JobError(f"--hybrid mixes in keyword search, which needs a text, and this is {modality}; leave it out")
     job = with_server(job)
     chosen = vector_name(job, name)
     with closing(WeaviateTarget(job.target)) as target:
@@ -82,7 +89,7 @@ def search(job: Job, value: str | bytes, limit: int, name: str | None = None, hy
     if chosen not in collection.vectors:
         raise JobError(f"vectors.{chosen}: collection {collection.name} has no such vector; it has {', '.join(collection.vectors)}")
     job = with_modules(job, collection)[0]
-    vector = encode_value(job.vectors[chosen], value)
+    vector = encode_value(job.vectors[chosen], modality, value)
     if collection.vectors[chosen].distance == "cosine":
         vector = unit(vector[None])[0]
     return _query(job, collection, collection.vectors[chosen], vector, value, limit, hybrid)

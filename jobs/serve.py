@@ -23,7 +23,12 @@ from schemas.modules import Module, MultiModule, TextModule, module_of
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 KEEP_ALIVE_S = 75  # longer than Weaviate's client keeps a connection that it does not use
-VARIABLES = {"text2vec-transformers": "TRANSFORMERS_INFERENCE_API", "multi2vec-clip": "CLIP_INFERENCE_API"}
+VARIABLES = {
+    "text2vec-transformers": "TRANSFORMERS_INFERENCE_API",
+    "multi2vec-clip": "CLIP_INFERENCE_API",
+    "multi2vec-bind": "BIND_INFERENCE_API",
+}
+ONE_FOR_ALL = ("multi2vec-bind",)  # modules whose settings have no inferenceUrl
 
 
 def serve(
@@ -74,6 +79,8 @@ def _module(job: Job, name: str, spec: VectorSpec, collection: Collection | None
     if collection and name in collection.vectors:
         return module_of(collection.definition, name, collection.properties, collection.vectors[name].unnamed)
     collection_name = class_name(job.target.collection)
+    if spec.model and spec.model.imagebind:
+        return MultiModule("multi2vec-bind", collection_name, {})
     if _is_clip(spec):
         return MultiModule("multi2vec-clip", collection_name, {})
     return TextModule("text2vec-transformers", collection_name, ())
@@ -176,14 +183,23 @@ def _tell(console: Console, vectors: dict[str, ServedVector], root: ServedVector
 
     say(f"Serving on http://{shown}:{port}")
     for name, served in vectors.items():
-        url = base if served is root else f"{base}/{name}"
-        module = served.spec.module.name if served.spec.module else "the job's own way of encoding"
-        say(f"  {name} as {module}: POST {url}/vectors" + (f" and {url}/vectorize" if module == "multi2vec-clip" else ""))
-        variable = VARIABLES.get(module)
-        if served.spec.model and served.spec.model.passage:
-            say("    objects get the passage model, queries the query model; Weaviate's passage and query URLs may both be this one")
-        say(f'    in the collection: "inferenceUrl": "{url}"' + (f"; or for all of Weaviate: {variable}={url}" if variable else ""))
+        for line in _lines(name, served, base if served is root else f"{base}/{name}"):
+            say(line)
     if host not in LOCAL:
         say(f"  {host} is not this machine alone: whoever reaches the port can use the models; the traffic is not encrypted")
     if tokens:
         say("  A bearer token is asked for. Weaviate itself sends none, so its modules will get 401: put a proxy between that adds it")
+
+
+def _lines(name: str, served: ServedVector, url: str) -> Iterator[str]:
+    """What is served at `url`, and where to write it down."""
+    module = served.spec.module.name if served.spec.module else "the job's own way of encoding"
+    several = isinstance(served.spec.module, MultiModule)
+    yield f"  {name} as {module}: POST {url}/vectors" + (f" and {url}/vectorize" if several else "")
+    if served.spec.model and served.spec.model.passage:
+        yield "    objects get the passage model, queries the query model; Weaviate's passage and query URLs may both be this one"
+    variable = VARIABLES.get(module)
+    if module in ONE_FOR_ALL:
+        yield f"    for all of Weaviate: {variable}={url} (a collection cannot say it)"
+    else:
+        yield f'    in the collection: "inferenceUrl": "{url}"' + (f"; or for all of Weaviate: {variable}={url}" if variable else "")

@@ -15,7 +15,8 @@ from schemas.errors import JobError
 from schemas.job import VectorSpec
 
 TOKENS = 16384  # of one call, estimated: who comes meanwhile should not wait long
-IMAGE_TOKENS = 256  # what an image counts as
+MEDIA_TOKENS = {"audio": 687, "video": 3855}  # of ImageBind; what an image, and whatever else is no text, counts as:
+IMAGE_TOKENS = 256
 VALUES = 256
 
 TextSettings = tuple[str | None, str | None, int | None]  # task_type, pooling_strategy, dimensions
@@ -33,7 +34,7 @@ class Question:
     @property
     def weight(self) -> int:
         """About the tokens that it costs."""
-        return sum(IMAGE_TOKENS if isinstance(v, bytes) else 1 + len(v) // 4 for values in self.values.values() for v in values)
+        return sum(_weight(modality, value) for modality, values in self.values.items() for value in values)
 
     @property
     def count(self) -> int:
@@ -102,10 +103,15 @@ class ServedVector:
                 return
 
     def _look_closer(self, encoder: Any) -> None:
-        """What only a text container has; a pair (DPR) loads its model for queries with the first of them."""
+        """What only one kind of encoder has: a pair (DPR) loads its model for queries with the first of them, ImageBind the parts that are read."""
         if hasattr(encoder, "vectorize"):
             encoder.vectorize(["ready"], "query", None, None)
             self.mode, self.remark = getattr(encoder, "mode", None), getattr(encoder, "approximate", None)
+        if hasattr(encoder, "tower"):
+            for modality in self.spec.by_modality:
+                encoder.tower(modality)
+            if "text" in self.spec.by_modality:
+                encoder.count_tokens(["ready"])  # the vocabulary is there
 
     def _take(self, first: Question) -> tuple[list[Question], Question | None, bool]:
         """All that waits, as far as it fits into one call; what no longer fitted; whether the end was met."""
@@ -134,6 +140,10 @@ class ServedVector:
                 return
             for question in (q for q in questions if not q.answer.done()):
                 self._answer([question])
+
+
+def _weight(modality: str, value: str | bytes) -> int:
+    return 1 + len(value) // 4 if modality == "text" else MEDIA_TOKENS.get(modality, IMAGE_TOKENS)
 
 
 def _by_settings(questions: Iterable[Question]) -> list[list[Question]]:

@@ -1,4 +1,4 @@
-"""The HTTP interface of Weaviate's inference containers, text and CLIP, over the vectors of a job."""
+"""The HTTP interface of Weaviate's inference containers (text, CLIP, ImageBind) over the vectors of a job."""
 
 import asyncio
 import hmac
@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from encoders.remote import PARTS
 from jobs.serve_batches import ServedVector
 from jobs.serve_questions import Refused, multi_question, parsed_body, text_question
 from schemas.errors import RowError, WarpbeamError
-from schemas.modules import MultiModule
+from schemas.modules import MULTI_MODULES, MultiModule
 
 MAX_BODY = 256 << 20  # bytes
 logger = logging.getLogger(__name__)
@@ -64,11 +65,11 @@ class Service:
             raise Refused(404, f"several vectors are served here: ask {' or '.join(f'/{n}/{action[0]}' for n in self.vectors)}")
         if served is not None and not served.ready.is_set():
             raise Refused(503, f"{served.name} still loads its model")
-        if served is None or not (action == ["vectors"] or (action == ["vectorize"] and _takes_images(served))):
+        if served is None or not (action == ["vectors"] or (action == ["vectorize"] and _takes_several(served))):
             raise Refused(404, f"nothing is at {request.url.path}")
         if request.method != "POST":
             raise Refused(405, f"{request.url.path} takes POST")
-        return await _vectors(served, parsed_body(await _body(request)))
+        return await _asked(served, request)
 
     def _health(self, named: ServedVector | None, what: str) -> Response:
         """204 if alive, or if the models are loaded; 503 before."""
@@ -95,14 +96,21 @@ def _error(reason: str, status: int) -> Response:
     return Response(json.dumps({"error": reason}), status, media_type="application/json")
 
 
-def _takes_images(served: ServedVector) -> bool:
-    return "image" in served.modalities or isinstance(served.spec.module, MultiModule)
+def _takes_several(served: ServedVector) -> bool:
+    return bool(served.modalities - {"text"}) or isinstance(served.spec.module, MultiModule)
+
+
+def _kinds(served: ServedVector) -> list[str]:
+    """The modalities that are asked for and answered in lists, in the order of the answer."""
+    module = served.spec.module
+    kinds = MULTI_MODULES[module.name] if isinstance(module, MultiModule) else served.modalities | {"text", "image"}
+    return [kind for kind in PARTS if kind in kinds]
 
 
 def _meta(served: ServedVector) -> dict[str, Any]:
     """What is known of the model; `served` counts what was asked."""
     model = served.spec.model
-    name = str((model and (model.name or model.prebuilt or model.passage or model.image or model.text)) or "made-up vectors")
+    name = str((model and (model.name or model.prebuilt or model.passage or model.image or model.text or model.imagebind)) or "made-up vectors")
     config: Any = {"_name_or_path": name}
     if (file := Path(name).expanduser() / "config.json").is_file():
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -126,14 +134,29 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def _asked(served: ServedVector, request: Request) -> Response:
+    """Vectors for a request; ImageBind's container has status 500 for whatever is wrong with one."""
+    try:
+        return await _vectors(served, parsed_body(await _body(request)))
+    except Refused as error:
+        if error.status == 422 and served.spec.module and served.spec.module.name == "multi2vec-bind":
+            raise Refused(500, error.reason) from error
+        raise
+
+
 async def _vectors(served: ServedVector, data: dict[str, Any]) -> Response:
-    """Vectors for a text or, where the model takes images, for lists of texts and images."""
-    multi = _takes_images(served) and "text" not in data
-    question = multi_question(data) if multi else text_question(data)
-    answer = await asyncio.wrap_future(served.ask(question))
-    if multi:
-        lists = {f"{m}Vectors": answer[m].tolist() if m in answer else [] for m in ("text", "image")}
-        return Response(to_json(lists), media_type="application/json")
+    """Vectors for a text or, where the model takes other modalities, for lists of values of each."""
+    if _takes_several(served) and "text" not in data:
+        return await _several(served, data)
+    answer = await asyncio.wrap_future(served.ask(text_question(data)))
     vector = answer["text"][0].tolist()  # doubles that are exactly the float32 numbers
     text = json.dumps(data["text"]).encode()  # escaped: half a surrogate pair would be no UTF-8
     return Response(b'{"text":%b,"vector":%b,"dim":%d}' % (text, to_json(vector), len(vector)), media_type="application/json")
+
+
+async def _several(served: ServedVector, data: dict[str, Any]) -> Response:
+    """The lists of vectors that a multi2vec container answers with."""
+    kinds = _kinds(served)
+    answer = await asyncio.wrap_future(served.ask(multi_question(data, kinds)))
+    lists = {PARTS[kind][1]: answer[kind].tolist() if kind in answer else [] for kind in kinds}
+    return Response(to_json(lists), media_type="application/json")

@@ -3,8 +3,10 @@
 import base64
 import binascii
 import json
+from collections.abc import Collection
 from typing import Any
 
+from encoders.remote import PARTS
 from jobs.serve_batches import Question
 
 
@@ -51,11 +53,10 @@ def _optional(data: dict[str, Any], path: str, kind: type) -> Any:
     return value
 
 
-def multi_question(data: dict[str, Any]) -> Question:
-    """The question of the CLIP container: {texts, images}, images in base64. Raises Refused."""
-    texts, images = _strings(data, "texts"), _strings(data, "images")
-    decoded = [_decoded(image, i) for i, image in enumerate(images)]
-    return Question({"text": texts, "image": decoded})
+def multi_question(data: dict[str, Any], modalities: Collection[str] = ("text", "image")) -> Question:
+    """The question of a multi2vec container: a list of each of `modalities` ({texts, images, audio, ...}), media in base64. Raises Refused."""
+    lists = {modality: (key, _strings(data, key)) for modality, (key, _) in PARTS.items() if modality in modalities}
+    return Question({m: found if m == "text" else [_decoded(v, key, i) for i, v in enumerate(found)] for m, (key, found) in lists.items()})
 
 
 def _strings(data: dict[str, Any], key: str) -> list[str]:
@@ -68,11 +69,11 @@ def _strings(data: dict[str, Any], key: str) -> list[str]:
     return values
 
 
-def _decoded(image: str, position: int) -> bytes:
+def _decoded(value: str, key: str, position: int) -> bytes:
     try:
-        return base64.b64decode(image)
+        return base64.b64decode(value)
     except (binascii.Error, ValueError) as error:
-        raise Refused(500, f"images[{position}] is no base64: {error}") from error
+        raise Refused(500, f"{key}[{position}] is no base64: {error}") from error
 
 
 def _kind(value: Any) -> str:

@@ -42,6 +42,8 @@ class Plan:
     # the recipe of each vector, where objects remember what made them; empty, nothing is skipped
     recipes: Mapping[str, bytes] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)  # of the vectors that have a model
+    only: Mapping[str, bytes] | None = None  # shard -> row numbers (int64), where not all rows are wanted
+    adopt: bool = False  # objects that others loaded are taken over: what their properties say need not be encoded
     unique_keys: bool = False  # the source's own keys cannot repeat (paths)
 
 
@@ -50,7 +52,7 @@ def build(root: Any, plan: Plan) -> None:
     job, layout = plan.job, plan.layout
     shards = root | "Shards" >> beam.Create(list(plan.shards)).with_output_types(Shard) | "SpreadShards" >> beam.Reshuffle()
     losers = _duplicates(shards, plan)
-    read = shards | "ReadObjects" >> ReadObjects(plan.source, layout, losers)
+    read = shards | "ReadObjects" >> ReadObjects(plan.source, layout, losers, plan.only)
     objects, rejected = _split(read, "objects")
     if plan.reshuffle:
         objects = objects | "SpreadBatches" >> beam.Reshuffle()
@@ -58,7 +60,7 @@ def build(root: Any, plan: Plan) -> None:
         objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
     if plan.recipes:
         tenant = job.target.tenant if isinstance(job.target.tenant, str) else ""
-        objects = objects | "SkipUnchanged" >> SkipUnchanged(plan.target, job.vectors, plan.recipes, plan.dims, tenant)
+        objects = objects | "SkipUnchanged" >> SkipUnchanged(plan.target, job.vectors, plan.recipes, plan.dims, tenant, plan.adopt)
     if layout.media:
         media = {name: job.media[name].fetch for name in layout.media}
         stored = frozenset(name for name in media if job.media[name].store)
@@ -75,7 +77,7 @@ def build(root: Any, plan: Plan) -> None:
 
 def _duplicates(shards: Any, plan: Plan) -> Any:
     """The rows to leave out, as a side input."""
-    if plan.unique_keys:
+    if plan.unique_keys or plan.only is not None:  # a row that lost to another one is not among the failures
         return {}
     found = shards | "FindDuplicates" >> FindDuplicates(plan.source, plan.layout)
     return beam.pvalue.AsSingleton(found | "Merge" >> beam.CombineGlobally(_MergeLosers()))

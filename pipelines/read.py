@@ -1,6 +1,6 @@
 """Read: rows of the source become objects: columns renamed, coerced as Weaviate does, with their ids."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -53,6 +53,11 @@ def without_losers(raw: pa.RecordBatch, lost: Any, layout: Layout, shard: str) -
     return without(raw, positions), notes
 
 
+def only_rows(raw: pa.RecordBatch, wanted: Any) -> pa.RecordBatch:
+    """The rows of `raw` whose numbers are in `wanted`."""
+    return raw.filter(pa.array(np.isin(raw.column(ROW).to_numpy(), wanted)))
+
+
 def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
     """The items of `make()`, the next one being made in another thread while this one is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
@@ -66,23 +71,26 @@ def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
 class ReadObjects(beam.PTransform):
     """Shards to objects; rows that occur twice (`losers`: shard -> row numbers) are left out and counted."""
 
-    def __init__(self, source: Source, layout: Layout, losers: Any) -> None:
-        """Keep what workers need; nothing is opened."""
+    def __init__(self, source: Source, layout: Layout, losers: Any, only: Mapping[str, bytes] | None = None) -> None:
+        """Keep what workers need; nothing is opened. `only`: shard -> the row numbers to read (int64), where not all are wanted."""
         super().__init__()
-        self.source, self.layout, self.losers = source, layout, losers
+        self.source, self.layout, self.losers, self.only = source, layout, losers, only
 
     def expand(self, shards: beam.PCollection[Shard]) -> Any:
         """Objects as the main output, rejected rows and notes beside it."""
-        do = beam.ParDo(_Read(self.source, self.layout), self.losers).with_output_types(pa.RecordBatch)
+        do = beam.ParDo(_Read(self.source, self.layout, self.only), self.losers).with_output_types(pa.RecordBatch)
         return shards | "Read" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, main="objects")
 
 
 class _Read(beam.DoFn):
-    def __init__(self, source: Source, layout: Layout) -> None:
-        self.source, self.layout = source, layout
+    def __init__(self, source: Source, layout: Layout, only: Mapping[str, bytes] | None) -> None:
+        self.source, self.layout, self.only = source, layout, only
 
     def process(self, shard: Shard, losers: dict[str, bytes]) -> Iterator[Any]:
         lost = np.frombuffer(losers.get(shard.name, b""), np.int64)
+        if self.only is not None:
+            yield from self._chosen(shard, lost, np.frombuffer(self.only.get(shard.name, b""), np.int64))
+            return
         done = 0
         try:
             for item in prefetched(lambda: self.source.read(shard, self.layout.columns)):
@@ -90,6 +98,25 @@ class _Read(beam.DoFn):
                 yield from self._objects(item, shard, lost)
         except ShardError as error:
             yield from _broken(shard, done, error)
+
+    def _chosen(self, shard: Shard, lost: Any, wanted: Any) -> Iterator[Any]:
+        """The objects of the rows in `wanted` alone; those that cannot be read are rejected by name."""
+        seen: set[int] = set()
+        try:
+            for item in prefetched(lambda: self.source.read(shard, self.layout.columns)):
+                if isinstance(item, Rejection):
+                    chosen = item if item.row in wanted else None
+                else:
+                    chosen = only_rows(item, wanted)
+                if chosen is not None and (isinstance(chosen, Rejection) or chosen.num_rows):
+                    seen |= {chosen.row} if isinstance(chosen, Rejection) else set(chosen.column(ROW).to_pylist())
+                    yield from self._objects(chosen, shard, lost)
+            why = "the source has no such row any more"
+        except ShardError as error:
+            why = str(error)
+        missing = [int(row) for row in wanted if int(row) not in seen]
+        count("rows/read", len(missing))
+        yield from rejected_output([Rejection(None, None, "read", "unreadable", why, shard.name, row) for row in missing])
 
     def _objects(self, item: pa.RecordBatch | Rejection, shard: Shard, lost: Any) -> Iterator[Any]:
         if isinstance(item, Rejection):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipelines.metrics import count, phase
 from pipelines.precomputed import fixed
 from pipelines.targets import Target
-from schemas.columns import FINGERPRINTS, TENANT, UNCHANGED, UUID, VECTOR, set_column
+from schemas.columns import FINGERPRINTS, TENANT, UNCHANGED, UUID, VECTOR, properties_of, set_column
 from schemas.fingerprints import fingerprints
 from schemas.job import VectorSpec
 
@@ -59,24 +59,33 @@ class SkipUnchanged(beam.PTransform):
     """Objects to objects: those that are there are marked, the others get fingerprints and the vectors that can be kept."""
 
     def __init__(
-        self, target: Target, vectors: Mapping[str, VectorSpec], recipes: Mapping[str, bytes], dims: Mapping[str, int], tenant: str = ""
+        self,
+        target: Target,
+        vectors: Mapping[str, VectorSpec],
+        recipes: Mapping[str, bytes],
+        dims: Mapping[str, int],
+        tenant: str = "",
+        adopt: bool = False,
     ) -> None:
-        """`recipes`: of each vector; `dims`: of those that have a model; `tenant`: of all objects without a column for it."""
+        """`recipes`: of each vector; `dims`: of those that have a model; `tenant`: of all objects without a column for it.
+
+        `adopt`: an object without fingerprints counts as if it had those that its stored properties give, and is written.
+        """
         super().__init__()
-        self.target, self.tenant = target, tenant
+        self.target, self.tenant, self.adopt = target, tenant, adopt
         self.vectors, self.recipes, self.dims = dict(vectors), dict(recipes), dict(dims)
 
     def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
         """Stays in the worker that read the objects."""
-        do = beam.ParDo(_Skip(self.target, self.vectors, self.recipes, self.dims, self.tenant))
+        do = beam.ParDo(_Skip(self.target, self.vectors, self.recipes, self.dims, self.tenant, self.adopt))
         return objects | "Skip" >> do.with_output_types(pa.RecordBatch)
 
 
 class _Skip(beam.DoFn):
     def __init__(
-        self, target: Target, vectors: dict[str, VectorSpec], recipes: dict[str, bytes], dims: dict[str, int], tenant: str
+        self, target: Target, vectors: dict[str, VectorSpec], recipes: dict[str, bytes], dims: dict[str, int], tenant: str, adopt: bool
     ) -> None:
-        self.target, self.vectors, self.recipes, self.dims, self.tenant = target, vectors, recipes, dims, tenant
+        self.target, self.vectors, self.recipes, self.dims, self.tenant, self.adopt = target, vectors, recipes, dims, tenant, adopt
 
     def teardown(self) -> None:
         self.target.close()
@@ -85,9 +94,10 @@ class _Skip(beam.DoFn):
         with phase("compare"):
             prints = fingerprints(batch, self.vectors, self.recipes)
             stored = self._stored(batch)
+            adopted = self._adopted(batch, stored) if self.adopt else {}
             unchanged, changed, positions = split_unchanged(batch, prints, stored)
             if changed is not None:
-                changed = self._with_vectors(changed, positions, prints, stored)
+                changed = self._with_vectors(changed, positions, prints, stored | adopted)
         yield from (b for b in (unchanged, changed) if b is not None)
 
     def _stored(self, batch: pa.RecordBatch) -> dict[int, Sequence[bytes]]:
@@ -96,6 +106,17 @@ class _Skip(beam.DoFn):
         for tenant, rows, uuids in self._by_tenant(batch):
             known = self.target.fingerprints(uuids, tenant)
             found |= {i: known[u] for i, u in zip(rows, uuids, strict=True) if u in known}
+        return found
+
+    def _adopted(self, batch: pa.RecordBatch, stored: Mapping[int, Sequence[bytes]]) -> dict[int, Sequence[bytes]]:
+        """For objects that are there without fingerprints those that their stored properties give."""
+        found: dict[int, Sequence[bytes]] = {}
+        for tenant, rows, uuids in self._by_tenant(batch, [i for i, known in stored.items() if not known]):
+            order, objects = self.target.objects(uuids, tenant)
+            names = [n for n in properties_of(objects.schema) if n in batch.schema.names]
+            made = fingerprints(objects.select(names), self.vectors, self.recipes) if names else []
+            by_uuid = dict(zip(order, made, strict=False))
+            found |= {i: by_uuid[u] for i, u in zip(rows, uuids, strict=True) if u in by_uuid}
         return found
 
     def _by_tenant(self, batch: pa.RecordBatch, rows: Sequence[int] | None = None) -> Iterator[tuple[str, list[int], list[bytes]]]:

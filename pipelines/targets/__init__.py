@@ -40,6 +40,10 @@ class Target(Protocol):
         """The stored vectors `names` of those objects that are there. Raises WorldError."""
         ...
 
+    def objects(self, uuids: Sequence[bytes], tenant: str = "") -> tuple[list[bytes], pa.RecordBatch]:
+        """Those of `uuids` that are there, and their properties, a row each. Raises WorldError."""
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...

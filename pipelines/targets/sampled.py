@@ -51,6 +51,18 @@ def read_sample(connection: Connection, collection: Collection, n: int, tenant: 
     )
 
 
+def read_objects(
+    connection: Connection, collection: Collection, uuids: Sequence[bytes], tenant: str = ""
+) -> tuple[list[bytes], pa.RecordBatch]:
+    """Those of `uuids` that are there, and their properties as `read` would have made them, a row each. Raises WorldError."""
+    wanted = Kept(tuple(collection.properties.values()), (), ())
+    results: list[Any] = []
+    for i in range(0, len(uuids), IDS):
+        results += connection.call("Search", search_request(collection, wanted, tenant, **by_ids(uuids[i : i + IDS]))).results
+    values = [dict(values_of(r.properties.non_ref_props, collection.properties)) for r in results]
+    return [uuid.UUID(r.metadata.id).bytes for r in results], _batch(values, collection.properties)
+
+
 def _vectors(metadata: Any) -> dict[str, npt.NDArray[np.float32]]:
     found = {v.name: np.frombuffer(v.vector_bytes, "<f4") for v in metadata.vectors if v.vector_bytes}
     if metadata.vector_bytes:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_too_large, waits
 from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
 from pipelines.targets.messages import messages, pieces, uuid_text
+from pipelines.targets.sampled import read_objects
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
 from schemas.collection import LEGACY, Collection, parse_collection
@@ -147,6 +148,10 @@ class WeaviateTarget:
     def vectors(self, uuids: Sequence[bytes], names: Sequence[str], tenant: str = "") -> dict[bytes, dict[str, npt.NDArray[np.float32]]]:
         """The stored vectors of those of `uuids` that are there. Raises WorldError."""
         return read_vectors(self.connection, self._needed, names, uuids, tenant)
+
+    def objects(self, uuids: Sequence[bytes], tenant: str = "") -> tuple[list[bytes], pa.RecordBatch]:
+        """Those of `uuids` that are there, and their properties, a row each. Raises WorldError."""
+        return read_objects(self.connection, self._needed, uuids, tenant)
 
     def close(self) -> None:
         """Close the connection."""

@@ -75,6 +75,16 @@ def test_smallest_job_has_its_defaults(tmp_path: Path) -> None:
             {"v": {"model": {"fake": 4, "dimension": 2}}},
             "vectors.v.model.dimension: there is no such key here; did you mean dimensions?",
         ),
+        (
+            "vectors",
+            {"v": {"model": {"nvidia": {"base": "http://x"}}, "text_fields": ["a"]}},
+            "vectors.v.model.nvidia.base: there is no such key here; did you mean base_url?",
+        ),
+        (
+            "vectors",
+            {"v": {"model": {"inference_url": {"passage": "http://x"}}, "text_fields": ["a"]}},
+            "vectors.v.model.inference_url.passage: there is no such key here; did you mean passage_url?",
+        ),
         ("media", {"photo": {"fetsch": []}}, "media.photo.fetsch: there is no such key here; did you mean fetch?"),
         ("failures", {"allowed": 1}, "failures.allowed: there is no such key here; did you mean allowed_share?"),
     ],
@@ -247,10 +257,15 @@ def test_model_and_media_paths_start_at_the_job_file(tmp_path: Path) -> None:
         "plain": {"model": "minilm", "text_fields": ["a"]},
         "hub": {"model": "org/model", "text_fields": ["a"]},
         "pair": {"model": {"text": "./t", "image": "/models/i"}, "text_fields": ["a"]},
+        "bind": {"model": {"imagebind": "weights/huge.pth", "vocabulary": "../bpe.gz"}, "audio_fields": ["a"]},
+        "far": {"model": {"imagebind": "/weights/huge.pth"}, "audio_fields": ["a"]},
     }
     job = load(tmp_path, vectors=vectors, media={"photo": {"fetch": ["photos", "/srv", "s3://shop/photos/"]}})
     assert [job.vectors[n].model.name for n in ("dot", "plain", "hub")] == [str(tmp_path / "absent"), str(tmp_path / "minilm"), "org/model"]
     assert (job.vectors["pair"].model.text, job.vectors["pair"].model.image) == (str(tmp_path / "t"), "/models/i")
+    bind = job.vectors["bind"].model
+    assert (bind.imagebind, bind.vocabulary) == (str(tmp_path / "weights/huge.pth"), str(tmp_path.parent / "bpe.gz"))
+    assert job.vectors["far"].model.imagebind == "/weights/huge.pth"
     assert job.media["photo"].fetch == [str(tmp_path / "photos"), "/srv", "s3://shop/photos/"]
 
 

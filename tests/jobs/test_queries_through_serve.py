@@ -52,7 +52,7 @@ class Library:
 
     def ours(self, value: str | bytes, vector: str = "text") -> Vector:
         """Our own vector of a query."""
-        return np.asarray(encode_value(spec_of(load_job(self.job), vector), value, "query"), float)
+        return np.asarray(encode_value(spec_of(load_job(self.job), vector), "text" if isinstance(value, str) else "image", value), float)
 
     def mean(self, *values: str, vector: str = "text") -> Vector:
         return np.asarray(np.mean([self.ours(v, vector) for v in values], axis=0))
