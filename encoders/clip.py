@@ -19,6 +19,7 @@ import numpy.typing as npt
 from encoders.base import Encoding, Groups, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
 from encoders.images import open_images
+from encoders.timing import timed
 from encoders.towers import UNLIMITED, Tower, load_tower
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
@@ -161,7 +162,8 @@ def _windows(tower: Tower, texts: list[str]) -> tuple[list[dict[str, Any]], npt.
     """Each text's tokens in windows that fit the model, every one with its start and end token; and whose they are (m,)."""
     if not texts:
         return [], np.zeros(0, np.int64)
-    out = tower.tokenizer(texts, truncation=tower.limit < UNLIMITED, max_length=tower.limit, return_overflowing_tokens=True)
+    with timed("tokenise"):
+        out = tower.tokenizer(texts, truncation=tower.limit < UNLIMITED, max_length=tower.limit, return_overflowing_tokens=True)
     owner = np.array(out.pop("overflow_to_sample_mapping"), np.int64)
     return [{name: column[i] for name, column in out.items()} for i in range(len(owner))], owner
 

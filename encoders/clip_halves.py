@@ -12,6 +12,7 @@ from encoders.clip_images import as_rgb, as_slow_processor
 from encoders.clip_modes import Parts
 from encoders.images import Treatment
 from encoders.models import EXTRA, model_options
+from encoders.timing import timed
 from encoders.towers import UNLIMITED, SentenceTower
 from schemas.errors import JobError
 from schemas.models import ModelSpec
@@ -81,7 +82,8 @@ class _Tokenizing:
         return rows, counts
 
     def _rows(self, texts: Sequence[str], **options: Any) -> list[Row]:
-        columns = self.tokenizer(list(texts), verbose=False, **options)
+        with timed("tokenise"):
+            columns = self.tokenizer(list(texts), verbose=False, **options)
         return [{name: column[i] for name, column in columns.items()} for i in range(len(texts))]
 
     def _pad(self, rows: list[Row], length: int) -> "dict[str, torch.Tensor]":

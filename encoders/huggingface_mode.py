@@ -12,6 +12,7 @@ from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, r
 from encoders.models import model_options
 from encoders.punkt import sentence_tokenizer, sentences
 from encoders.saved_tokenizer import count_tokens, load_tokenizer
+from encoders.timing import timed
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
 
@@ -101,7 +102,8 @@ class HuggingFace:
         """Pooled vectors (n, dim) float32, the tokens (n,) of each text, and how many tokens were computed in all."""
         import torch
 
-        encoded = dict(self.tokenizer(texts, truncation=True, max_length=self.limit)) if texts else {"input_ids": []}
+        with timed("tokenise"):
+            encoded = dict(self.tokenizer(texts, truncation=True, max_length=self.limit)) if texts else {"input_ids": []}
         lengths = np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
         rows: Vectors = np.empty((len(texts), self.dim(None)), np.float32)
         batches = plan_batches(lengths)

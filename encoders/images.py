@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base as ExifTag
 
+from encoders.timing import timed
 from schemas.errors import RowError
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")
@@ -71,7 +72,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, treat: Treatment = upr
 
 def open_images(values: Sequence[bytes], treat: Treatment = upright_rgb) -> tuple[list[Image.Image | None], dict[int, RowError]]:
     """The images in `values`, in order, None where one cannot be read, and {position: why}; decoded in `THREADS` threads."""
-    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+    with timed("decode"), ThreadPoolExecutor(max_workers=THREADS) as pool:
         results = list(pool.map(lambda data: _image_or_error(data, treat), values))
     errors = {i: result for i, result in enumerate(results) if isinstance(result, RowError)}
     return [None if isinstance(result, RowError) else result for result in results], errors

@@ -16,6 +16,7 @@ from encoders.clip_halves import Counts, Row
 from encoders.clip_images import as_stored
 from encoders.clip_modes import Parts
 from encoders.models import is_folder, model_options
+from encoders.timing import timed
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -48,7 +49,8 @@ class OpenClipHalf:
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Row], Counts]:
         """Rows of exactly `limit` tokens; uncut, a text has those of which the tokenizer tells."""
-        ids = self._tokenizer(list(texts)).tolist()
+        with timed("tokenise"):
+            ids = self._tokenizer(list(texts)).tolist()
         counts = [self._count(text, row) for text, row in zip(texts, ids, strict=True)]
         return [{"input_ids": row} for row in ids], np.array(counts, np.int64)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from encoders.batching import Lengths
 from encoders.models import EXTRA, check_model
+from encoders.timing import timed
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -59,5 +60,6 @@ def count_tokens(tokenizer: Any, texts: Sequence[str]) -> Lengths:
     """The tokens (n,) of each text, special ones included, not truncated."""
     if not texts:
         return np.zeros(0, np.int64)
-    found = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)["input_ids"]
+    with timed("tokenise"):
+        found = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)["input_ids"]
     return np.array([len(ids) for ids in found], np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 from encoders.base import Encoding, Groups, Progress, Role, Vectors
 from encoders.batching import padded_tokens, plan_batches, run_batches
 from encoders.models import load_sentence_transformer
+from encoders.timing import timed, timed_calls
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
 
@@ -41,6 +42,7 @@ class TextEncoder:
         with self._loading:
             if self._model is None:
                 self._model = load_sentence_transformer(str(self.spec.name), self.spec)
+                self._model.preprocess = timed_calls("tokenise", self._model.preprocess)
             return self._model
 
     @property
@@ -67,7 +69,10 @@ class TextEncoder:
         tokenizer = self.model.tokenizer
         if not texts or not getattr(tokenizer, "is_fast", False):
             return [1 + len(t) // 4 for t in texts]  # no tokenizer to ask: the order is what matters
-        ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)["input_ids"]
+        with timed("tokenise"):
+            ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)[
+                "input_ids"
+            ]
         return [len(i) for i in ids]
 
     def encode(

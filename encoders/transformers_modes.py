@@ -12,6 +12,7 @@ from encoders.container_mode import QUANTIZED
 from encoders.huggingface_mode import POOLINGS, HuggingFace, Request, distinct_values, share_progress
 from encoders.models import load_sentence_transformer
 from encoders.saved_tokenizer import UNLIMITED, as_saved, count_tokens, load_tokenizer, token_limit
+from encoders.timing import timed
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -92,7 +93,8 @@ class Onnx:
 
     def _encode(self, text: str) -> Vectors:
         """The vector of one text, (1, dim)."""
-        tokens = self.tokenizer([text], truncation=self.max_tokens is not None, return_tensors="np")
+        with timed("tokenise"):
+            tokens = self.tokenizer([text], truncation=self.max_tokens is not None, return_tensors="np")
         feed = {name: np.asarray(tokens.get(name, np.zeros_like(tokens["input_ids"])), np.int64) for name in self.inputs}
         hidden = np.asarray(self.session.run(None, feed)[0], np.float32)
         return unit(hidden.mean(axis=1))  # alone, a text has no padding to leave out

@@ -4,7 +4,8 @@ import numpy as np
 
 from jobs.examine import Findings
 from jobs.incremental import is_tracked
-from jobs.proof import compare, stored_sample, tenants_written
+from jobs.matching import compare
+from jobs.proof import stored_sample, tenants_written
 from jobs.sample import Sample
 from schemas.errors import JobError
 

@@ -12,6 +12,8 @@ from jobs.measure import measure
 from jobs.proof import prove
 from jobs.report import tell_lines
 from jobs.sample import Sample, failing, take_sample
+from jobs.verify_objects import sample_staleness
+from jobs.verify_stale import stale_line
 from schemas.job import Job, VectorSpec
 from schemas.modules import TextModule
 
@@ -64,6 +66,8 @@ def check(job: Job | None, faults: list[str], console: Console, as_json: bool = 
             tell_faults(console, found.faults, found.away, as_json)
             return found.exit_code
         measure(found, sample)
+        if sample.objects is not None:
+            sample.staleness = sample_staleness(found, sample.objects)
         _tell_plan(console, found, sample, forecast(found, sample), as_json)
         return 0
 
@@ -91,7 +95,12 @@ def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast
                 "away": [],
                 "remarks": found.remarks,
                 "plan": plan.__dict__,
-                "sample": {"rows": sample.rows, "failed": failing(sample), "foreseen": [asdict(f) for f in sample.foreseen]},
+                "sample": {
+                    "rows": sample.rows,
+                    "failed": failing(sample),
+                    "foreseen": [asdict(f) for f in sample.foreseen],
+                    "compared": sample.staleness and asdict(sample.staleness),
+                },
             }
         )
         return
@@ -115,6 +124,8 @@ def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, s
     ]
     lines += [(f"vector {name}", _vector_line(found, name, sample, plan)) for name in found.job.vectors]
     lines.append(("sample", f"{sample.rows:,} rows read" + "".join(f"; {n} would fail: {code}" for code, n in failing(sample).items())))
+    if sample.staleness is not None:
+        lines.append(("", stale_line(sample.staleness, list(found.dims))))
     lines += [("", str(finding)) for finding in sample.foreseen]
     if plan.seconds is not None:
         lines.append(("time", f"about {duration(plan.seconds)} of encoding on this machine"))
@@ -165,6 +176,8 @@ def _ways(spec: VectorSpec) -> Iterator[str]:
         yield from ["prefixes"] * spec.model.prefixes
     elif kind == "multi2vec-clip":
         yield clip_modes.mode_of(spec.model)
+    elif kind == "multi2vec-bind":
+        yield f"preset {spec.model.preset or 'container'}"
     else:
         yield {"remote": "a running container", "nvidia": "NVIDIA's service", "fake": "made-up vectors"}.get(kind, "the model's own way")
 

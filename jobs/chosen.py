@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from jobs.examine import Findings
 from pipelines.sources import Shard
+from pipelines.sources.listing import BROKEN
 from schemas.columns import REJECTED, Rejection
 from schemas.errors import JobError
 
@@ -70,6 +71,10 @@ def _failures(folder: str) -> pa.Table:
         raise JobError(f"--only {folder}: there are no failures; name the folder that a run's report names, or a Parquet file in it")
     try:
         tables = [pq.ParquetFile(name, filesystem=files).read().select(REJECTED.names).cast(REJECTED) for name in names]
-    except (OSError, pa.ArrowException, KeyError) as error:
+        table = pa.concat_tables(tables)
+        table.validate(full=True)
+    except BROKEN as error:
         raise JobError(f"--only {folder}: this is no file of failures: {error}") from error
-    return pa.concat_tables(tables)
+    if table.column("shard").null_count or table.column("row").null_count:
+        raise JobError(f"--only {folder}: this is no file of failures: a row of it has no shard or no number")
+    return table

@@ -95,6 +95,24 @@ def check(
 
 
 @app.command()
+def report(
+    job: JobPath,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's folder in `failures.path`, such as 20250131T020000-1a2b.")],
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a run again, where the launching machine has gone; the exit code is the run's."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.past import past_report
+        from jobs.report import finish, tell_report
+
+        found = finish(past_report(load_job(job, set_ or ()), run))
+        tell_report(console, found, as_json)
+        _leave(found.exit_code)
+
+
+@app.command()
 def search(
     job: JobPath,
     text: Text = None,
@@ -166,6 +184,39 @@ def serve(
         from jobs.serve import serve as serve_job
 
         serve_job(load_job(job, set_ or ()), console, host, port, vector, token_env)
+
+
+@app.command()
+def verify(
+    job: JobPath,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Compare only so many objects; otherwise the fingerprints of all, up to a million.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Load again what is missing, stale or different; nothing is deleted.")] = False,
+    set_: Sets = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the collection with the source: ids, fingerprints, properties, vectors, answers; exit code 1 if something is wrong."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.verify import Options
+        from jobs.verify import verify as verify_job
+
+        _leave(verify_job(load_job(job, set_ or ()), console, Options(sample, repair), as_json))
+
+
+@app.command()
+def publish(
+    job: JobPath,
+    back: Annotated[bool, typer.Option("--back", help="Return to the version before.")] = False,
+    set_: Sets = None,
+) -> None:
+    """Move the alias to the version that was verified; nothing is deleted."""
+    with _exit_codes():
+        from jobs.job_file import load_job
+        from jobs.publish import publish as publish_job
+
+        publish_job(load_job(job, set_ or ()), console, back)
 
 
 def _show(data: Any, as_json: bool, tell: Callable[[], None]) -> None:

@@ -12,7 +12,9 @@ from encoders.chunking import Splitter
 from encoders.models import EXTRA
 from encoders.sharing import shared_encoder
 from jobs.embedded import running_server
+from jobs.incremental import delete_faults, is_tracked
 from jobs.modules import merge_faults, module_remarks, with_modules
+from jobs.versions import version_faults, with_version
 from pipelines.layout import Layout, layout_of
 from pipelines.sources import Shard, Source, source_of
 from pipelines.targets.stored import kept_by_merge
@@ -82,12 +84,12 @@ def examined(job: Job) -> Iterator[Findings]:
 def examine(job: Job) -> Findings:
     """Look at source, server and models, and compare them; raises nothing that is the job's or the world's fault."""
     found = Findings(job)
-    if (served := found.attempt(lambda: with_server(job))) is not None:
+    if (served := found.attempt(lambda: with_version(with_server(job)))) is not None:
         found.job = served
         _look_at_target(found)
     if found.collection is not None:
         found.job, faults = with_modules(found.job, found.collection)
-        found.faults += faults
+        found.faults += [*faults, *version_faults(found.job, found.collection)]
     _look_at_source(found)
     if found.schema is not None and found.collection is not None:
         found.layout, faults = layout_of(found.schema, found.job, found.collection)
@@ -96,6 +98,9 @@ def examine(job: Job) -> Findings:
         if spec.model:
             found.attempt(lambda name=name, spec=spec: _look_at_model(found, name, spec))  # type: ignore[misc]
     found.attempt(lambda: _look_at_chunks(found))
+    if found.schema is not None and found.collection is not None:
+        tracked = found.creates or is_tracked(found.collection) or bool(found.job.target.incremental)
+        found.faults += delete_faults(found.job, found.schema, tracked and found.job.target.incremental is not False)
     found.remarks += _remarks(found)
     if found.target and found.collection and not found.creates:
         found.attempt(lambda: found.faults.extend(_existing_faults(found)))
@@ -131,12 +136,13 @@ def planned_collection(job: Job) -> Collection:
             f"target.collection: {spec.collection!r} is missing on the server; make it there, or name its definition in target.create"
         )
     path = job.resolve(spec.create)
+    named = spec.base or spec.collection
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as error:
         raise JobError(f"target.create: {path} cannot be read: {error.strerror}") from error
-    return parse_collection(definition_in(text, spec.collection, path))
+    return parse_collection(definition_in(text, named, path) | {"class": spec.collection})
 
 
 def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
@@ -146,6 +152,7 @@ def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
             found.dims[name] = encoder.dim
             modalities = encoder.modalities
             approximate = getattr(encoder, "approximate", None)
+            getattr(encoder, "licence", None)  # of weights that have one of their own; asking says it, once
     except JobError as error:
         raise JobError(*(f"vectors.{name}.model: {fault}" for fault in error.faults)) from error
     except ImportError as error:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from encoders.base import Encoder
+from encoders.imagebind.sizes import CONTEXT
 from pipelines.compose import MEDIA, Parts
 from pipelines.compose_weaviate import BLOBS
 from schemas.columns import KEY
@@ -22,7 +23,9 @@ from schemas.modules import Module, MultiModule, TextModule
 
 Found = tuple[str, npt.NDArray[np.int64], str, str, str]  # code, positions, and the words of a Finding
 FAILS, REJECTED, SAME = "fails on such an object", "rejected", "the same"
-OURS = frozenset({"image_too_large", "cannot_encode"})  # codes of limits that only Warpbeam has
+OURS = frozenset(
+    {"image_too_large", "cannot_encode", "media_too_large", "media_too_long", "decoder_timeout"}
+)  # codes of limits that only Warpbeam has
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def foresee(
     if isinstance(module, TextModule):
         found += [*_blank_texts(spec, encoder, parts), *_blobs(objects, module)]
     else:
-        found += [*_too_many(objects, module, parts), *_long_texts(encoder, parts, tokens), *_neighbours(encoder, parts, tokens)]
+        found += [*_too_many(objects, module, parts), *_long_texts(encoder, parts, tokens)]
+        found += [*_cut_alike(encoder, parts, tokens), *_neighbours(encoder, parts, tokens)]
     keys = _keys(objects)
     return [_finding(name, code, keys, keys, rows, words) for code, rows, *words in found if len(rows)]
 
@@ -131,6 +135,14 @@ def _long_texts(encoder: Encoder, parts: Sequence[Parts], tokens: Sequence[int] 
     if limit and tokens and getattr(encoder, "refuses_long", False):
         rows = np.unique(_owners(parts, "text")[np.array(tokens) > limit])
         yield "text_too_long", rows, f"a text over the model's {limit} tokens", FAILS, REJECTED
+
+
+def _cut_alike(encoder: Encoder, parts: Sequence[Parts], tokens: Sequence[int] | None) -> Iterator[Found]:
+    """Texts of which ImageBind's container loses the end token, so that only the start token is left to pool."""
+    if tokens and getattr(encoder, "preset", None) == "container":
+        rows = np.unique(_owners(parts, "text")[np.array(tokens) > CONTEXT])
+        what = f"a text over {CONTEXT - 2} tokens, of which the container loses the end: all such texts get one and the same vector"
+        yield "texts_alike", rows, what, "stored with that vector, which says nothing of the text", SAME
 
 
 def _neighbours(encoder: Encoder, parts: Sequence[Parts], tokens: Sequence[int] | None) -> Iterator[Found]:

@@ -1,6 +1,9 @@
 """Whether objects remember what made them: two properties of the collection, and the recipe of each vector."""
 
+from collections.abc import Iterator
 from typing import Any
+
+import pyarrow as pa
 
 from encoders.content import content_of
 from schemas.collection import Collection
@@ -56,3 +59,16 @@ def recipes_of(job: Job, collection: Collection) -> dict[str, bytes]:
     if not is_tracked(collection) or job.target.incremental is False:
         return {}
     return {name: recipe(name, spec, content_of(spec.model)) for name, spec in job.vectors.items()}
+
+
+def delete_faults(job: Job, schema: pa.Schema, tracked: bool) -> Iterator[str]:
+    """What the job says about deletes that cannot be."""
+    source, target = job.source, job.target
+    if source.deleted is not None and source.deleted not in schema.names:
+        yield f"source.deleted: there is no column {source.deleted!r}; the source has {', '.join(schema.names)}"
+    elif source.deleted is not None and not pa.types.is_boolean(schema.field(source.deleted).type):
+        yield f"source.deleted: column {source.deleted!r} has the type {schema.field(source.deleted).type}; it must be boolean"
+    if (target.delete == "marked") != (source.deleted is not None):
+        yield "target.delete: marked and source.deleted go together: the column that marks rows, and the wish to delete them"
+    if target.delete == "missing" and not tracked:
+        yield "target.delete: missing needs objects that remember which job wrote them; say target.incremental: true"

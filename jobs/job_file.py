@@ -59,7 +59,11 @@ def _internal(data: dict[str, Any]) -> Iterator[str]:
     """Take out the keys that only Warpbeam itself sets."""
     vectors = data.get("vectors")
     named = vectors.items() if isinstance(vectors, dict) else ()
-    for where, place, key in [("", data, "base"), *((f"vectors.{n}.", v, "module") for n, v in named)]:
+    for where, place, key in [
+        ("", data, "base"),
+        ("target.", data.get("target"), "base"),
+        *((f"vectors.{n}.", v, "module") for n, v in named),
+    ]:
         if isinstance(place, dict) and key in place:
             del place[key]
             yield f"{where}{key}: there is no such key here"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from schemas.collection import Collection
 from schemas.errors import JobError
 from schemas.job import Job, VectorSpec
-from schemas.modules import Module, MultiModule, module_of
+from schemas.modules import MODALITIES, Module, MultiModule, module_of
 
 CONTAINER_KEYS = ("mode", "direct", "prefixes", "prebuilt", "passage", "query")  # of a model: only a module's container knows them
 
@@ -62,6 +62,8 @@ def module_remarks(spec: VectorSpec, name: str, collection: Collection, unstored
     module = spec.module
     if not isinstance(module, MultiModule):
         return
+    if module.name == "multi2vec-bind":
+        yield from (f"vectors.{name}: {remark}" for remark in _bind_remarks(spec, module))
     gone = [f for f in module.fields if f in unstored]
     if gone:
         yield f"vectors.{name}: {', '.join(gone)} is encoded and not stored; a later PATCH of such an object would make its vector without it"
@@ -79,3 +81,20 @@ def module_remarks(spec: VectorSpec, name: str, collection: Collection, unstored
         yield f"vectors.{name}: {', '.join(lists)} is a list, and each element takes the next weight; an object with more values than weights is refused"
     if len(module.by_modality) > 1 or len(listed) > 1:
         yield f"vectors.{name}: {module.name} divides the weighted sum by the number of values, and an absent field shifts the weights"
+
+
+def _bind_remarks(spec: VectorSpec, module: MultiModule) -> Iterator[str]:
+    """What goes wrong in silence with multi2vec-bind: a key that nobody reads, weights that nobody checks, another preset."""
+    weights = module.settings.get("weights") or {}
+    if "IMUFields" in module.settings or "IMUFields" in weights:
+        listed = ", ".join(map(str, module.settings.get("IMUFields") or weights["IMUFields"]))
+        yield f"the collection says IMUFields ({listed}), as the Python client writes it; the server reads imuFields only, so these add nothing"
+    for modality in MODALITIES if module.weights else ():
+        fields, given = module.by_modality.get(modality, ()), weights.get(f"{modality}Fields") or ()
+        if len(given) != len(fields):
+            yield (
+                f"weights.{modality}Fields has {len(given)} for {len(fields)} fields ({', '.join(fields) or 'none'}); Weaviate takes weights "
+                "by position and does not check this: later ones shift, and where they run out every object of the request fails"
+            )
+    if spec.model and spec.model.imagebind and spec.model.preset == "upstream":
+        yield "preset upstream: sound, videos, motion, depth and thermal images get other vectors than in Weaviate's container, which answers queries"

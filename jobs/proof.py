@@ -6,18 +6,15 @@ ids would double everything.
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from encoders.base import Vectors
-from encoders.sharing import shared_encoder
 from jobs.examine import Findings
+from jobs.matching import Match, compare
 from jobs.proof_of_ids import prove_ids
 from jobs.sample import Sample
-from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
 from pipelines.targets.sampled import StoredSample, read_sample
 from schemas.columns import TENANT
 from schemas.errors import JobError
@@ -26,32 +23,6 @@ from schemas.modules import MultiModule, TextModule
 
 OBJECTS = 48  # stored objects that are encoded again
 TENANTS = 20  # of a column's tenants in which such objects are looked for
-SAME = 1e-3  # relative difference: other machines, batches and library versions differ by less, other settings by more
-ALIKE = 0.999  # cosine: half precision or a quantised model
-MOST = 0.9  # of the objects have to match; an application may have changed some behind our back
-
-
-@dataclass(frozen=True)
-class Match:
-    """How the vectors that a spec makes compare with the stored ones; arrays (n,), NaN where there is nothing to compare."""
-
-    difference: npt.NDArray[np.float64]  # relative, of the vectors as they are
-    cosine: npt.NDArray[np.float64]
-
-    @property
-    def compared(self) -> int:
-        """Objects that have both."""
-        return int(np.isfinite(self.cosine).sum())
-
-    @property
-    def same(self) -> bool:
-        """Whether these are the stored vectors."""
-        return self.compared > 0 and bool(np.sum(self.difference <= SAME) >= MOST * self.compared)
-
-    @property
-    def alike(self) -> bool:
-        """Whether these point the same way, whatever their length."""
-        return self.compared > 0 and bool(np.sum(self.cosine >= ALIKE) >= MOST * self.compared)
 
 
 def prove(found: Findings, sample: Sample, append: bool) -> None:
@@ -134,28 +105,6 @@ def _mismatch(name: str, spec: VectorSpec, stored: StoredSample, match: Match) -
     return f"{said}; nothing that was tried matches: {', '.join(tried) or 'there is nothing to try'}. Another model made them, or another server"
 
 
-def compare(spec: VectorSpec, name: str, stored: StoredSample) -> Match:
-    """What `spec` makes of the stored objects, against their stored vectors. Raises JobError."""
-    rows = len(stored.uuids)
-    made: list[Vectors | None] = []
-    with shared_encoder(spec) as encoder:
-
-        def run(objects: Any) -> Outcome:
-            return vectorize_objects(objects, spec, encoder, zero_allowed=True)
-
-        for objects, outcome in encode_or_halve(stored.objects, run):
-            column = outcome.column.to_pylist() if isinstance(outcome, Outcome) else [None] * objects.num_rows
-            made += [None if v is None else np.asarray(v, np.float32) for v in column]
-    difference, cosine = np.full(rows, np.nan), np.full(rows, np.nan)
-    for i, (ours, theirs) in enumerate(zip(made, stored.vectors.get(name) or [None] * rows, strict=True)):
-        if ours is not None and theirs is not None and len(ours) == len(theirs):
-            a, b = ours.astype(float), theirs.astype(float)
-            norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-            difference[i] = float(np.linalg.norm(a - b)) / (norms[1] or 1.0)
-            cosine[i] = float(a @ b) / ((norms[0] * norms[1]) or 1.0)
-    return Match(difference, cosine)
-
-
 def variants(spec: VectorSpec) -> Iterator[tuple[str, VectorSpec]]:
     """(words, spec) of other ways in which a container or a server could have made the vectors."""
     module, model = spec.module, spec.model
@@ -172,8 +121,11 @@ def variants(spec: VectorSpec) -> Iterator[tuple[str, VectorSpec]]:
         yield "the names of all properties in the text", _with_module(spec, named=frozenset(module.fields))
     elif isinstance(module, MultiModule):
         for mode in ("sentence-transformers", "openai", "siglip"):
-            if mode != model.mode and not (model.inference_url or model.nvidia):
+            if mode != model.mode and not (model.inference_url or model.nvidia or model.imagebind):
                 yield f"mode: {mode}", _with_model(spec, mode=mode)
+        if model.imagebind:
+            preset = "container" if model.preset == "upstream" else "upstream"
+            yield f"preset: {preset}", _with_model(spec, preset=preset)
         if module.weights:
             yield "no weights", _with_module(spec, weights=())
 

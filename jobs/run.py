@@ -11,14 +11,16 @@ from rich.markup import escape
 from jobs.adoption import prove_adoption
 from jobs.check import counted, tell_faults
 from jobs.chosen import Chosen, chosen_rows
+from jobs.deletes import Deletion, delete, deletion
 from jobs.examine import Findings, examined
-from jobs.execute import executed, local_workers, names_runner, problem_of
+from jobs.execute import Outcome, executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
 from jobs.report import Report, finish, tell_report
 from jobs.sample import take_sample
 from pipelines.load import Plan
 from pipelines.sources import Shard
 from pipelines.targets.weaviate import WeaviateTarget
+from schemas.errors import WarpbeamError
 from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
 
@@ -57,11 +59,34 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
             tell_faults(console, found.faults, found.away, as_json)
             return found.exit_code
         plan = plan_of(found, chosen, beam_args, options.adopt)
-    say(_sentence(plan))
-    outcome = executed(plan, beam_args, console, as_json)
-    report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error)))
+        say(_sentence(plan))
+        outcome = executed(plan, beam_args, console, as_json)
+        refused = _deleted(found, plan, outcome, options) if outcome.error is None else None
+    report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error), refused=refused))
     tell_report(console, report, as_json)
-    return report.exit_code
+    if refused:
+        say(f"[bold red]Deletes: {escape(refused)}[/]")
+    return report.exit_code or (1 if refused else 0)
+
+
+def _deleted(found: Findings, plan: Plan, outcome: Outcome, options: Options) -> str | None:
+    """Delete what is to go after a load without an error; the sentence that says why nothing may go, if so."""
+    try:
+        chosen = deletion(found, plan.marked, options.limit is not None or options.only is not None)
+        outcome.counters["objects/deleted"] = delete(found, chosen)
+        _count_marked(outcome, chosen)
+    except WarpbeamError as error:
+        outcome.error = error
+        return None
+    return chosen.refused
+
+
+def _count_marked(outcome: Outcome, chosen: Deletion) -> None:
+    """A marked row is loaded if something was deleted for it, and otherwise unchanged: nothing was there."""
+    marked = outcome.counters.get("rows/marked", 0)
+    done = min(marked, chosen.rows)
+    outcome.counters["rows/loaded"] = outcome.counters.get("rows/loaded", 0) + done
+    outcome.counters["rows/unchanged"] = outcome.counters.get("rows/unchanged", 0) + marked - done
 
 
 def _created(found: Findings, say: Callable[[str], None]) -> None:
@@ -89,6 +114,7 @@ def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[s
     plan = Plan(job, found.source, target, found.layout, shards, failures, f"{failures}/notes")
     return replace(
         plan,
+        marked=f"{failures}/marked",
         reshuffle=_too_few(shards, beam_args),
         zero_allowed=zero_allowed,
         recipes=recipes_of(job, found.collection),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.examine import Findings
 from jobs.foresight import Finding
+from jobs.verify_stale import Staleness
 from pipelines.layout import Layout
 from pipelines.precomputed import usual_length
 from pipelines.read import read_objects
@@ -48,6 +49,7 @@ class Sample:
     rows: int
     texts: dict[str, Texts] = field(default_factory=dict)
     foreseen: list[Finding] = field(default_factory=list)  # what would fail, or surprise
+    staleness: Staleness | None = None  # what a run would do with the objects, where the collection remembers what made its own
 
 
 def spread(shards: list[Shard]) -> list[Shard]:

@@ -14,6 +14,7 @@ from encoders.base import Vectors
 from encoders.sharing import shared_encoder
 from jobs.examine import planned_collection, with_server
 from jobs.modules import with_modules
+from jobs.versions import published
 from pipelines.combine import unit
 from pipelines.targets.connection import grpc_address
 from pipelines.targets.weaviate import WeaviateTarget
@@ -80,7 +81,7 @@ def search(
     """
     if hybrid is not None and modality != "text":
         raise JobError(f"--hybrid mixes in keyword search, which needs a text, and this is {modality}; leave it out")
-    job = with_server(job)
+    job = published(with_server(job))
     chosen = vector_name(job, name)
     with closing(WeaviateTarget(job.target)) as target:
         collection = target.collection()

@@ -110,7 +110,9 @@ def _kinds(served: ServedVector) -> list[str]:
 def _meta(served: ServedVector) -> dict[str, Any]:
     """What is known of the model; `served` counts what was asked."""
     model = served.spec.model
-    name = str((model and (model.name or model.prebuilt or model.passage or model.image or model.text or model.imagebind)) or "made-up vectors")
+    name = str(
+        (model and (model.name or model.prebuilt or model.passage or model.image or model.text or model.imagebind)) or "made-up vectors"
+    )
     config: Any = {"_name_or_path": name}
     if (file := Path(name).expanduser() / "config.json").is_file():
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -73,7 +73,7 @@ class _Chunk(beam.DoFn):
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         assert self.splitter is not None
-        with phase("chunk"):
+        with phase("chunk", batch):
             texts = [t or "" for t in batch.column(self.spec.property).to_pylist()]
             chunks = self.splitter.split(texts)
         yield from chunk_objects(batch, self.spec, chunks, self.namespace)

@@ -13,6 +13,7 @@ from pipelines.metrics import count
 from schemas.columns import REJECTED, Rejection, rejected_batch
 
 REJECTED_TAG = "rejected"
+MARKED_TAG = "marked"  # rows that the source marks as deleted
 NOTES_TAG = "notes"  # rows that are loaded, but with something to say: truncated, a vector missing
 
 

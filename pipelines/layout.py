@@ -39,6 +39,7 @@ class Layout:
     key_is_uuid: bool
     namespace: str
     tenant: str | None = None
+    deleted: str | None = None  # a boolean column: true in rows that are not loaded, and whose objects are deleted
     properties: dict[str, tuple[str, Property]] = field(default_factory=dict)  # property -> (column, type)
     media: dict[str, str] = field(default_factory=dict)  # property -> column of URIs to fetch
     unstored: frozenset[str] = frozenset()  # properties that leave the batch once encoded
@@ -47,7 +48,7 @@ class Layout:
     @property
     def columns(self) -> list[str]:
         """The columns that are read, each once."""
-        used = [self.key, self.tenant, *(c for c, _ in self.properties.values()), *(v.column for v in self.vectors.values())]
+        used = [self.key, self.tenant, self.deleted, *(c for c, _ in self.properties.values()), *(v.column for v in self.vectors.values())]
         return list(dict.fromkeys(c for c in used if c))
 
     @property
@@ -65,7 +66,8 @@ class Layout:
         there = {n: v for n, v in self.vectors.items() if v.column in schema.names}
         vectors = {n: v for n, v in there.items() if not vector_type_fault(v.column, schema.field(v.column).type, v.multi)}
         tenant = self.tenant if self.tenant in schema.names else None
-        return replace(self, properties=properties, vectors=vectors, tenant=tenant)
+        deleted = self.deleted if self.deleted in schema.names else None
+        return replace(self, properties=properties, vectors=vectors, tenant=tenant, deleted=deleted)
 
     @property
     def stored(self) -> list[Property]:
@@ -81,6 +83,7 @@ def layout_of(schema: pa.Schema, job: Job, collection: Collection) -> tuple[Layo
         key_is_uuid=source.uuid is not None,
         namespace=source.namespace,
         tenant=tenant.column if isinstance(tenant, TenantSpec) else None,
+        deleted=source.deleted,
         properties=dict(_properties(schema, job, collection)),
         media={name: name for name, media in job.media.items() if media.fetch},
         unstored=frozenset(name for name, media in job.media.items() if not media.store and not _keeps_uri(name, job, collection)),
@@ -99,7 +102,7 @@ def _mapping(schema: pa.Schema, job: Job, collection: Collection) -> dict[str, s
     if job.source.properties is not None:
         return job.source.properties
     tenant = job.target.tenant
-    purposes = {job.source.key_column, tenant.column if isinstance(tenant, TenantSpec) else None}
+    purposes = {job.source.key_column, job.source.deleted, tenant.column if isinstance(tenant, TenantSpec) else None}
     vectors = {v.column for v in job.vectors.values()}
     return {c: c for c in schema.names if c not in vectors and (c not in purposes or c in collection.properties)}
 

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 import pipelines.coders  # noqa: F401  (registers the coder of what travels)
 from pipelines.chunk import ChunkObjects
-from pipelines.failures import NOTES_TAG, REJECTED_TAG, StoreRejected
+from pipelines.failures import MARKED_TAG, NOTES_TAG, REJECTED_TAG, StoreRejected
 from pipelines.ids import FindDuplicates, merge_losers
 from pipelines.layout import Layout
 from pipelines.media import FetchMedia
 from pipelines.read import ReadObjects
 from pipelines.sources import Shard, Source
+from pipelines.summaries import SUMMARIES, SUMMARY_TAG, StoreSummaries
 from pipelines.targets import Target
 from pipelines.unchanged import SkipUnchanged
 from pipelines.vectorize import VectorizeObjects
@@ -37,6 +38,7 @@ class Plan:
     shards: Sequence[Shard]
     failures: str  # the folder of this run's rejected rows
     notes: str  # the folder of what else is to be said about rows
+    marked: str = ""  # the folder of the rows that are marked as deleted
     reshuffle: bool = False  # too few shards for the workers: batches are spread after they are read
     zero_allowed: frozenset[str] = frozenset()  # vectors for which all zeros is a value: every distance but cosine
     # the recipe of each vector, where objects remember what made them; empty, nothing is skipped
@@ -72,6 +74,10 @@ def build(root: Any, plan: Plan) -> None:
     written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)
     rejected += [vectorized[REJECTED_TAG], written[REJECTED_TAG]]
     _store("Rejected", rejected, plan.failures, "rows/failed")
+    summaries = (read[SUMMARY_TAG], written[SUMMARY_TAG]) | "Summaries" >> beam.Flatten().with_output_types(pa.RecordBatch)
+    _ = summaries | "StoreSummaries" >> StoreSummaries(f"{plan.failures}/{SUMMARIES}")
+    if layout.deleted:
+        _store("Marked", [read[MARKED_TAG]], plan.marked, "rows/marked")
     _store("Notes", [read[NOTES_TAG], vectorized[NOTES_TAG]], plan.notes, "rows/noted")
 
 

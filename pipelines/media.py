@@ -130,7 +130,7 @@ class _Fetch(beam.DoFn):
         rows = 64
         start = 0
         while start < batch.num_rows:
-            with phase("fetch"):
+            with phase("fetch", batch):
                 part, rejections = fetch_media(batch.slice(start, rows), self.media, self.storage_options, self.pool, self.stored)
             start += rows
             rows = max(1, min(64, int(rows * BATCH_BYTES / max(1, part.nbytes))))  # the next step by the size of this one

@@ -17,6 +17,7 @@ from schemas.errors import RowError
 from schemas.job import VectorSpec
 from schemas.modules import MultiModule
 from schemas.objects import Reasons
+from schemas.report import histogram
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Outcome:
     truncated: list[int] = field(default_factory=list)  # rows of which the model saw only the beginning
     tokens: int = 0
     padded: int = 0
+    lengths: dict[int, int] = field(default_factory=dict)  # of texts, in characters: see `histogram`
 
 
 def vectorize_objects(
@@ -52,7 +54,8 @@ def vectorize_objects(
     truncated = [int(p.owner[i]) for p, e in zip(parts, encodings, strict=True) for i in e.truncated]
     totals = sum(e.tokens for e in encodings), sum(e.padded for e in encodings)
     valid = present & ~np.isin(np.arange(batch.num_rows), list(reasons))
-    return Outcome(fixed(np.where(valid[:, None], combined, 0), valid), reasons, sorted(set(truncated)), *totals)
+    lengths = histogram(len(text) for p in parts if p.modality == "text" for text in p.values)
+    return Outcome(fixed(np.where(valid[:, None], combined, 0), valid), reasons, sorted(set(truncated)), *totals, lengths)
 
 
 def parts_of(batch: pa.RecordBatch, spec: VectorSpec, chunked: str | None = None) -> list[Parts]:

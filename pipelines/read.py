@@ -8,13 +8,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
+from pipelines.failures import MARKED_TAG, NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.identity import add_reasons, ids
 from pipelines.layout import Layout
-from pipelines.metrics import count, phase
+from pipelines.metrics import count, phase, take_figures
 from pipelines.precomputed import as_multi_vectors, as_vectors
 from pipelines.sources import Shard, ShardError, Source
-from schemas.columns import ROW, SHARD, VECTOR, Rejection, reject, without
+from pipelines.summaries import SUMMARY_TAG, summary_output
+from schemas.columns import KEY, ROW, SHARD, TENANT, UUID, VECTOR, Rejection, reject, without
 from schemas.objects import Reasons, coerce
 
 T = TypeVar("T")
@@ -53,17 +54,39 @@ def without_losers(raw: pa.RecordBatch, lost: Any, layout: Layout, shard: str) -
     return without(raw, positions), notes
 
 
+def without_marked(raw: pa.RecordBatch, layout: Layout, shard: str) -> tuple[pa.RecordBatch, list[Rejection]]:
+    """`raw` without the rows that the source marks as deleted, and these: `message` is the tenant. One without an id stays, to be rejected."""
+    if layout.deleted is None:
+        return raw, []
+    marked = np.flatnonzero(pa.compute.fill_null(raw.column(layout.deleted), False).to_numpy(zero_copy_only=False))
+    reasons: Reasons = {}
+    found = dict(ids(raw.take(pa.array(marked)), layout, reasons))
+    chosen = [int(p) for i, p in enumerate(marked) if i not in reasons]
+    columns = (found[name].to_pylist() if name in found else [""] * len(marked) for name in (KEY, UUID, TENANT))
+    rows = raw.column(ROW).take(pa.array(marked)).to_pylist()
+    rejections = [
+        Rejection(key, uuid, "read", "marked", tenant, shard, row)
+        for i, (key, uuid, tenant, row) in enumerate(zip(*columns, rows, strict=True))
+        if i not in reasons
+    ]
+    return without(raw, chosen), rejections
+
+
 def only_rows(raw: pa.RecordBatch, wanted: Any) -> pa.RecordBatch:
     """The rows of `raw` whose numbers are in `wanted`."""
     return raw.filter(pa.array(np.isin(raw.column(ROW).to_numpy(), wanted)))
 
 
-def prefetched(make: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """The items of `make()`, the next one being made in another thread while this one is used."""
+def prefetched(make: Callable[[], Iterator[T]], shard: str = "") -> Iterator[T]:
+    """The items of `make()`, the next one being made in another thread while this one is used; waiting for it is reading `shard`."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         items = make()
         waiting = reader.submit(next, items, None)
-        while (item := waiting.result()) is not None:
+        while True:
+            with phase("read", shard):
+                item = waiting.result()
+            if item is None:
+                return
             waiting = reader.submit(next, items, None)
             yield item
 
@@ -79,12 +102,18 @@ class ReadObjects(beam.PTransform):
     def expand(self, shards: beam.PCollection[Shard]) -> Any:
         """Objects as the main output, rejected rows and notes beside it."""
         do = beam.ParDo(_Read(self.source, self.layout, self.only), self.losers).with_output_types(pa.RecordBatch)
-        return shards | "Read" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, main="objects")
+        return shards | "Read" >> do.with_outputs(REJECTED_TAG, NOTES_TAG, MARKED_TAG, SUMMARY_TAG, main="objects")
 
 
 class _Read(beam.DoFn):
     def __init__(self, source: Source, layout: Layout, only: Mapping[str, bytes] | None) -> None:
         self.source, self.layout, self.only = source, layout, only
+
+    def start_bundle(self) -> None:
+        take_figures()  # of a bundle that broke off in this thread
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from summary_output()
 
     def process(self, shard: Shard, losers: dict[str, bytes]) -> Iterator[Any]:
         lost = np.frombuffer(losers.get(shard.name, b""), np.int64)
@@ -93,7 +122,7 @@ class _Read(beam.DoFn):
             return
         done = 0
         try:
-            for item in prefetched(lambda: self.source.read(shard, self.layout.columns)):
+            for item in prefetched(lambda: self.source.read(shard, self.layout.columns), shard.name):
                 done += 1 if isinstance(item, Rejection) else item.num_rows
                 yield from self._objects(item, shard, lost)
         except ShardError as error:
@@ -103,7 +132,7 @@ class _Read(beam.DoFn):
         """The objects of the rows in `wanted` alone; those that cannot be read are rejected by name."""
         seen: set[int] = set()
         try:
-            for item in prefetched(lambda: self.source.read(shard, self.layout.columns)):
+            for item in prefetched(lambda: self.source.read(shard, self.layout.columns), shard.name):
                 if isinstance(item, Rejection):
                     chosen = item if item.row in wanted else None
                 else:
@@ -115,23 +144,26 @@ class _Read(beam.DoFn):
         except ShardError as error:
             why = str(error)
         missing = [int(row) for row in wanted if int(row) not in seen]
-        count("rows/read", len(missing))
+        count("rows/read", len(missing), shard.name)
         yield from rejected_output([Rejection(None, None, "read", "unreadable", why, shard.name, row) for row in missing])
 
     def _objects(self, item: pa.RecordBatch | Rejection, shard: Shard, lost: Any) -> Iterator[Any]:
         if isinstance(item, Rejection):
-            count("rows/read")
+            count("rows/read", 1, shard.name)
             yield from rejected_output([item])
             return
-        count("rows/read", item.num_rows)
-        with phase("read"):
+        count("rows/read", item.num_rows, shard.name)
+        count("bytes/read", item.nbytes, shard.name)
+        with phase("read", shard.name):
             kept, notes = without_losers(item, lost, self.layout, shard.name)
+            kept, marked = without_marked(kept, self.layout, shard.name)
             batch, rejections = read_objects(kept, self.layout, shard.name)
-        count("rows/duplicate", len(notes))
+        count("rows/duplicate", len(notes), shard.name)
         if batch.num_rows:
             yield batch
         yield from rejected_output(rejections)
         yield from rejected_output(notes, NOTES_TAG)
+        yield from rejected_output(marked, MARKED_TAG)
 
 
 def _broken(shard: Shard, done: int, error: ShardError) -> Iterator[Any]:
@@ -139,5 +171,5 @@ def _broken(shard: Shard, done: int, error: ShardError) -> Iterator[Any]:
     total = max(done + 1, min(shard.rows or 0, shard.limit or 2**62))
     for start in range(done, total, BROKEN_ROWS):
         rows = range(start, min(start + BROKEN_ROWS, total))
-        count("rows/read", len(rows))
+        count("rows/read", len(rows), shard.name)
         yield from rejected_output([Rejection(None, None, "read", "unreadable", str(error), shard.name, row) for row in rows])

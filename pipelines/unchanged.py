@@ -91,7 +91,7 @@ class _Skip(beam.DoFn):
         self.target.close()
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        with phase("compare"):
+        with phase("compare", batch):
             prints = fingerprints(batch, self.vectors, self.recipes)
             stored = self._stored(batch)
             adopted = self._adopted(batch, stored) if self.adopt else {}

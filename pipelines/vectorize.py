@@ -1,5 +1,6 @@
 """Vectorize, the heart: per named vector compose, encode, combine, in columns."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from encoders.sharing import shared_encoder
 from pipelines.compose import MEDIA
 from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
-from pipelines.metrics import count, phase, tick
+from pipelines.metrics import count, phase, tick, waited
 from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
 from schemas.columns import CHUNK, UNCHANGED, VECTOR, Rejection, bounded, concat, reject, set_column, without
 from schemas.errors import RowError
@@ -47,11 +48,14 @@ class _Vectorize(beam.DoFn):
     def __init__(self, vectors: dict[str, VectorSpec], chunked: str | None, drop: frozenset[str], zero_allowed: frozenset[str]) -> None:
         self.vectors, self.chunked, self.drop, self.zero_allowed = vectors, chunked, drop, zero_allowed
         self.window: list[pa.RecordBatch] = []
+        self.loading_us = 0
 
     def setup(self) -> None:
+        start = time.perf_counter()
         for spec in self.encoded.values():
-            with shared_encoder(spec) as encoder, phase("load_model"):
+            with shared_encoder(spec) as encoder:
                 _ = encoder.dim  # the model is loaded before the first row is read
+        self.loading_us = round(1e6 * (time.perf_counter() - start))
 
     @property
     def encoded(self) -> dict[str, VectorSpec]:
@@ -61,6 +65,8 @@ class _Vectorize(beam.DoFn):
         self.window = []
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        count("us/load_model", self.loading_us)  # here, since nothing that `setup` counts is kept
+        self.loading_us = 0
         if UNCHANGED in batch.schema.names:
             yield batch
             return
@@ -101,7 +107,7 @@ class _Vectorize(beam.DoFn):
             batch = batch.filter(pa.compute.invert(there))
         rejections: list[Rejection] = []
         notes: list[Rejection] = []
-        with shared_encoder(spec) as encoder, phase(f"encode/{name}"):
+        with waited("wait/model", batch, shared_encoder(spec)) as encoder, phase(f"encode/{name}", batch):
 
             def run(rows: pa.RecordBatch) -> Outcome:
                 return vectorize_objects(rows, spec, encoder, self.chunked, name in self.zero_allowed, lambda n: tick(f"encoded/{name}", n))
@@ -167,3 +173,5 @@ def _count(name: str, outcome: Outcome) -> None:
     count(f"tokens/{name}", outcome.tokens)
     count(f"padded/{name}", outcome.padded)
     count(f"truncated/{name}", len(outcome.truncated))
+    for edge, texts in outcome.lengths.items():
+        count(f"lengths/{name}/{edge}", texts)

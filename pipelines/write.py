@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.failures import REJECTED_TAG, rejected_output
-from pipelines.metrics import count, phase
+from pipelines.metrics import count, phase, take_figures
+from pipelines.summaries import SUMMARY_TAG, summary_output
 from pipelines.targets import Target
 from schemas.columns import CHUNKS, ROW, SHARD, UNCHANGED, Rejection, reject
 from schemas.objects import Reasons
@@ -90,7 +91,7 @@ class WriteObjects(beam.PTransform):
 
     def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
         """Stays in the worker that vectorized the objects."""
-        return objects | "Write" >> beam.ParDo(_Write(self.target, self.objects_per_s)).with_outputs(REJECTED_TAG)
+        return objects | "Write" >> beam.ParDo(_Write(self.target, self.objects_per_s)).with_outputs(REJECTED_TAG, SUMMARY_TAG)
 
 
 class _Write(beam.DoFn):
@@ -106,6 +107,7 @@ class _Write(beam.DoFn):
 
     def start_bundle(self) -> None:
         self.tally = RowTally()
+        take_figures()  # of a bundle that broke off in this thread
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         if UNCHANGED in batch.schema.names:
@@ -113,18 +115,21 @@ class _Write(beam.DoFn):
             self._count_rows(batch, {})
             return
         for part in _paced(batch, self.objects_per_s):
-            self.pace.wait(part.num_rows)
-            with phase("write"):
+            if self.objects_per_s:
+                with phase("wait/ceiling", part):
+                    self.pace.wait(part.num_rows)
+            with phase("write", part):
                 self.target.write(part)
             yield from rejected_output(self._acknowledged(wait=False))
 
     def finish_bundle(self) -> Iterator[Any]:
         from apache_beam.transforms.window import GlobalWindows
 
-        with phase("write"):
+        with phase("wait/server"):
             rejections = self._acknowledged(wait=True)
         for output in rejected_output(rejections):
             yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+        yield from summary_output()
 
     def _acknowledged(self, wait: bool) -> list[Rejection]:
         """Count what the target took, and name what it refused."""

@@ -5,12 +5,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from schemas.errors import JobError
+from schemas.errors import JobError, raise_faults
 
 DATA_TYPES = frozenset(
     "text text[] string string[] int int[] number number[] boolean boolean[] date date[] uuid uuid[] "
     "geoCoordinates phoneNumber blob blobHash object object[]".split()
 )
+WORDS: dict[type[Any], str] = {dict: "mapping", list: "list", str: "text"}
+INDEX = {"multivector": {}, "distance": ""}
+FIELDS = {f"{modality}Fields": [""] for modality in ("text", "image", "audio", "video", "imu", "IMU", "thermal", "depth")}
+SETTINGS = {"properties": [""], "weights": {"*": []}, **FIELDS}
+SHAPE = {  # of a class definition, where it is read: `*` stands for any key, and null is nothing
+    "properties": [{"moduleConfig": {"*": {}}}],
+    "vectorizer": "",
+    "moduleConfig": {"*": SETTINGS},
+    "multiTenancyConfig": {},
+    "vectorIndexType": "",
+    "vectorIndexConfig": INDEX,
+    "vectorConfig": {"*": {"vectorizer": {"*": SETTINGS}, "vectorIndexType": "", "vectorIndexConfig": INDEX}},
+}
 LEGACY = "default"  # the name by which a job calls the one unnamed vector of an old class
 
 
@@ -119,13 +132,27 @@ def _vectors(definition: dict[str, Any]) -> Iterator[VectorConfig]:
         yield _vector(LEGACY, module, definition, unnamed=True)
         return
     for name, config in named.items():
-        yield _vector(name, next(iter(config.get("vectorizer") or {"none": {}})), config)
+        yield _vector(name, next(iter((config or {}).get("vectorizer") or {"none": {}})), config or {})
 
 
 def _vector(name: str, module: str, config: dict[str, Any], unnamed: bool = False) -> VectorConfig:
     index = config.get("vectorIndexConfig") or {}
     multi = bool((index.get("multivector") or {}).get("enabled"))
     return VectorConfig(name, module, multi, config.get("vectorIndexType") or "hnsw", index.get("distance") or "cosine", unnamed)
+
+
+def _misshapen(value: Any, shape: Any, where: str) -> Iterator[str]:
+    """What in a definition is no mapping, list or text where Warpbeam reads one; the rest is the server's to judge."""
+    if not isinstance(value, type(shape)):
+        yield f"{where} is {value!r}; expected a {WORDS[type(shape)]}"
+    elif isinstance(value, list):
+        for i, inner in enumerate(value if shape else ()):
+            yield from _misshapen(inner, shape[0], f"{where}[{i}]")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            below = shape.get(key, shape.get("*"))
+            if below is not None and inner is not None:
+                yield from _misshapen(inner, below, f"{where}.{key}")
 
 
 def definition_in(text: str, collection: str, path: str) -> dict[str, Any]:
@@ -139,5 +166,6 @@ def definition_in(text: str, collection: str, path: str) -> dict[str, Any]:
     names = [c.get("class") for c in classes if isinstance(c, dict)]
     for definition in classes:
         if isinstance(definition, dict) and class_name(str(definition.get("class"))) == class_name(collection):
+            raise_faults(f"target.create: {path}: {fault}" for fault in _misshapen(definition, SHAPE, "class"))
             return definition
     raise JobError(f"target.create: {path} defines no class {collection!r}; it has {', '.join(map(str, names)) or 'none'}")

@@ -33,6 +33,10 @@ class SourceSpec(Part):
     namespace: str = Field("", description="Put before the key when the id is made, as weaviate-client does.")
     properties: dict[str, str] | None = Field(None, description="property: column. Absent, every column goes under its own name.")
 
+    deleted: str | None = Field(
+        None, description="A column that is true in rows whose objects are to be deleted (`target.delete: marked`)."
+    )
+
     @property
     def kind(self) -> str:
         """The format that is set: a name in the registry of sources."""
@@ -48,6 +52,8 @@ class SourceSpec(Part):
         kinds = [k for k in SOURCE_KINDS if getattr(self, k) is not None]
         if len(kinds) != 1:
             raise ValueError(f"name exactly one of {', '.join(SOURCE_KINDS)}; the job has {' and '.join(kinds) or 'none'}")
+        if self.deleted is not None and self.files is not None:
+            raise ValueError("`deleted` names a column; a folder of files has none of its own")
         if (self.key is None) == (self.uuid is None) and not (self.files and self.key is None and self.uuid is None):
             raise ValueError("name either `key` (the column that identifies a row) or `uuid` (a column of uuids)")
         return self
@@ -117,6 +123,16 @@ class TargetSpec(Part):
     write: Literal["replace", "merge"] | None = Field(
         None,
         description="For an object that is there: replace it whole, or merge: keep what the job does not name (read back and sent again).",
+    )
+    delete: Literal["never", "missing", "marked"] = Field(
+        "never", description="Delete what this job wrote and the source has no more, or what `source.deleted` marks."
+    )
+    delete_share: float = Field(0.01, ge=0, le=1, description="To delete more than this share of the collection is refused.")
+    alias: str | None = Field(
+        None, description="The name under which applications read: a new version is loaded, verified, and then the alias moves (`publish`)."
+    )
+    base: str | None = Field(
+        None, exclude=True, description="Of a version the collection's own name; put here when versions are looked up."
     )
     incremental: bool | None = Field(
         None,

@@ -81,7 +81,7 @@ def _settings(definition: dict[str, Any], vector: str, unnamed: bool) -> tuple[s
     if unnamed:
         name = definition.get("vectorizer") or "none"
         return name, (definition.get("moduleConfig") or {}).get(name) or {}
-    vectorizer = definition["vectorConfig"][vector].get("vectorizer") or {"none": {}}
+    vectorizer = (definition["vectorConfig"][vector] or {}).get("vectorizer") or {"none": {}}
     name = next(iter(vectorizer))
     return name, vectorizer[name] or {}
 
@@ -124,7 +124,7 @@ def _weights(definition: dict[str, Any], module: str, settings: dict[str, Any], 
     for weight in (settings.get("weights") or {}).get(key) or ():
         try:
             number = float(weight)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if math.isnan(number):
             raise JobError(f"collection {definition['class']}: {module}.weights.{key} has {weight!r}, which is no number")

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.collection import Property
+from schemas.dates import as_numbers, outside_years
 
 Reasons = dict[int, tuple[str, str]]  # position in the batch -> (code, message)
 
@@ -182,7 +183,7 @@ def _int(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
 
 
 def _whole(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
-    return _mark(array, pc.not_equal(pc.floor(array), array), "not_whole", "an int must be a whole number", prop, reasons)
+    return _mark(array, pc.not_equal(pc.trunc(array), array), "not_whole", "an int must be a whole number", prop, reasons)
 
 
 def _beyond(array: pa.Array, limit: int) -> pa.Array:
@@ -197,6 +198,8 @@ def _date(array: pa.Array, prop: Property, reasons: Reasons) -> pa.Array:
         text = array.cast(pa.string())
         good = pc.match_substring_regex(text, RFC3339.pattern)
         return _mark(text, pc.invert(good), "bad_date", "a date is written as in 2026-01-31T08:00:00Z", prop, reasons)
+    words = f"as {array.type} that is in no year from 1 to 9999"
+    array = _mark(as_numbers(array), outside_years(array), "bad_date", words, prop, reasons).cast(array.type)
     array = array.cast(pa.timestamp("us") if pa.types.is_date(array.type) else array.type)
     zoned = (
         array.cast(pa.timestamp("us", "UTC"), safe=False)

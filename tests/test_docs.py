@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 JOB_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-NOT_KEYS = {("Job", "base"), ("VectorSpec", "module")}  # set by the loader, never written in a job
+NOT_KEYS = {("Job", "base"), ("TargetSpec", "base"), ("VectorSpec", "module")}  # set by the loader, never written in a job
 
 
 def text_of(path: Path) -> str:

@@ -45,10 +45,14 @@ def printable(name: str) -> str:
 
 
 def file_system(location: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-    """The file system of `location`, and the path in it. Raises JobError for a URL or options that fsspec does not know."""
+    """The file system of `location`, and the path in it. Raises JobError for a URL or options that fsspec cannot use."""
     try:
         fs, path = url_to_fs(location, **resolved(storage_options))
-    except (ImportError, ValueError, TypeError) as error:
+    except JobError:  # a secret that is not set
+        raise
+    except (ConnectionError, TimeoutError) as error:
+        raise WorldError(f"source {location}: the connection was lost: {error}") from error
+    except Exception as error:  # each file system has errors of its own: an archive within a URL is opened here
         raise JobError(f"source {location}: {error}; expected a path or a URL that fsspec knows, with its storage_options") from error
     return fs, path
 

@@ -1,8 +1,9 @@
 """Parquet: a file, a glob, a folder (hive-partitioned too); a shard is one or more whole row groups."""
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,8 +90,7 @@ def _batches(fs: AbstractFileSystem, shard: Shard, columns: list[str]) -> Iterat
     groups = list(range(first, last + 1))
     seen = 0
     with naming_broken(_place(shard)), fs.open(shard.path, "rb", cache_type="none") as stream:
-        # Buffered: else a whole column chunk is held. Not pre-buffered: else all of them are.
-        file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
+        file = _opened(stream, columns)
         present = [name for name in columns if name in file.schema_arrow.names]
         expected = sum(file.metadata.row_group(group).num_rows for group in groups)
         for batch in file.iter_batches(_batch_rows(file, groups, present), groups, present, use_threads=False):
@@ -98,6 +98,24 @@ def _batches(fs: AbstractFileSystem, shard: Shard, columns: list[str]) -> Iterat
             yield batch
     if seen != expected or seen != (shard.rows or seen):
         raise ShardError(f"{_place(shard)}: has {seen} rows; expected {expected} by the footer, and {shard.rows} when the job was started")
+
+
+def _opened(stream: BinaryIO, columns: list[str]) -> pq.ParquetFile:
+    """The file in `stream`; lists of a fixed size among `columns` are read as plain ones, and `_conformed` casts them."""
+    # Buffered: else a whole column chunk is held. Not pre-buffered: else all of them are.
+    options = {"pre_buffer": False, "buffer_size": BUFFER_BYTES, "page_checksum_verification": True}
+    file = pq.ParquetFile(stream, **options)
+    if any(pa.types.is_fixed_size_list(field.type) for field in file.schema_arrow if field.name in columns):
+        return pq.ParquetFile(stream, metadata=_without_arrow_schema(stream), **options)
+    return file
+
+
+def _without_arrow_schema(stream: BinaryIO) -> pq.FileMetaData:
+    """The footer in Parquet's own types, which have no lists of a fixed size: pyarrow 25 cannot read a null among these."""
+    stream.seek(-8, os.SEEK_END)
+    size = int.from_bytes(stream.read(4), "little") + 8
+    stream.seek(-size, os.SEEK_END)
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + stream.read(size).replace(b"ARROW:schema", b"arrow_schema")))
 
 
 def _batch_rows(file: pq.ParquetFile, groups: list[int], columns: list[str]) -> int:

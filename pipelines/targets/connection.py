@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import grpc
 import httpx
 
+from encoders.service import retry_after
 from schemas.errors import JobError, WorldError
 from schemas.job import WeaviateSpec
 from schemas.secrets import resolve_secret
@@ -18,6 +19,15 @@ T = TypeVar("T")
 CLOUD = (".weaviate.network", ".weaviate.cloud", ".weaviate.io")
 MESSAGE_BYTES = 104_858_000  # what a server takes unless its /v1/meta says otherwise
 AWAY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED"})
+BROKEN = ("stream removed", "rst_stream", "goaway", "connection reset", "socket closed", "broken pipe")  # words of INTERNAL and UNKNOWN
+CHANNEL = {
+    "max_send_message_length": -1,
+    "max_receive_message_length": -1,
+    "keepalive_time_ms": 30_000,
+    "keepalive_timeout_ms": 10_000,
+    "max_reconnect_backoff_ms": 5_000,  # gRPC's own two minutes would outlast our retries
+    "use_local_subchannel_pool": 1,  # a new channel is a new connection, also while another thread holds on to a dead one
+}
 LOCKED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 
@@ -32,12 +42,10 @@ def grpc_address(spec: WeaviateSpec) -> str:
 
 
 def waits(limit_s: float, first_s: float = 0.25, most_s: float = 20.0) -> Iterator[float]:
-    """Growing pauses with jitter whose sum stays below `limit_s`."""
-    spent, pause = 0.0, first_s
-    while spent < limit_s:
-        wait = min(pause * random.uniform(0.5, 1.5), limit_s - spent)
-        yield wait
-        spent += wait
+    """Growing pauses with jitter that end `limit_s` after the first was asked for, however long the tries between them take."""
+    end, pause = time.monotonic() + limit_s, first_s
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause * random.uniform(0.5, 1.5), left)
         pause = min(pause * 2, most_s)
 
 
@@ -68,7 +76,7 @@ class Connection:
     @cached_property
     def channel(self) -> grpc.Channel:
         """The gRPC channel; TLS where the URL is https."""
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.keepalive_time_ms", 30_000)]
+        options = [(f"grpc.{name}", value) for name, value in CHANNEL.items()]
         address = grpc_address(self.spec)
         if self.spec.url.startswith("https"):
             return grpc.secure_channel(address, grpc.ssl_channel_credentials(), options)
@@ -97,20 +105,26 @@ class Connection:
         """The answer to `body` at `path`. Raises JobError with the server's words where it refuses, WorldError where it fails."""
         return self._checked(self._retried(lambda: self.rest.post(path, json=body), path), path).json()
 
+    def put(self, path: str, body: Any) -> Any:
+        """As `post`, for what replaces something that is there."""
+        return self._checked(self._retried(lambda: self.rest.put(path, json=body), path), path).json()
+
     def _retried(self, send: Callable[[], httpx.Response], path: str) -> httpx.Response:
-        pauses = waits(min(self.retry_s, 30))
+        limit_s = min(self.retry_s, 30)
+        pauses = waits(limit_s)
         while True:
+            after = 0.0
             try:
                 response = send()
-                if response.status_code not in (429, 502, 503, 504):
+                if response.status_code not in (429, 502, 503, 504) or "USAGE_LIMIT_EXCEEDED" in response.text:
                     return response
-                problem = f"status {response.status_code}: {words(response)}"
+                problem, after = f"status {response.status_code}: {words(response)}", retry_after(response)
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
             pause = next(pauses, None)
             if pause is None:
                 raise WorldError(f"Weaviate at {self.spec.url}{path} does not answer: {problem}")
-            time.sleep(pause)
+            time.sleep(max(pause, min(after, limit_s)))
 
     def _checked(self, response: httpx.Response, path: str) -> httpx.Response:
         if response.status_code in (401, 403):
@@ -132,7 +146,17 @@ class Connection:
                 pause = next(pauses, None) if is_away(error) else None
                 if pause is None:
                     raise WorldError(f"Weaviate's gRPC at {grpc_address(self.spec)} failed: {describe(error)}") from error
+                self.renew(error)
                 time.sleep(pause)
+
+    def renew(self, error: grpc.RpcError) -> None:
+        """Leave a connection on which nothing came back in time: it may be dead without anyone having said so.
+
+        What else is on the way there ends as CANCELLED, and is sent again like all that got no answer.
+        """
+        if error.code().name == "DEADLINE_EXCEEDED" and "channel" in self.__dict__:
+            self.__dict__.pop("channel").close()
+            self.__dict__.pop("stub", None)
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -165,7 +189,14 @@ def words(response: httpx.Response) -> str:
 
 def is_away(error: grpc.RpcError) -> bool:
     """Whether the same call may succeed later: the server is away, overloaded or restarting."""
+    if error.code().name in ("INTERNAL", "UNKNOWN"):
+        return any(words in (error.details() or "").lower() for words in BROKEN)
     return error.code().name in AWAY and not is_too_large(error)
+
+
+def is_lost(error: grpc.RpcError) -> bool:
+    """Whether the connection broke, so that nobody knows how far the server came; one that is killed ends like that."""
+    return error.code().name not in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
 
 
 def is_too_large(error: grpc.RpcError) -> bool:

@@ -81,11 +81,16 @@ def _batch(values: Sequence[Mapping[str, Any]], properties: Mapping[str, Propert
     return pa.RecordBatch.from_pydict(columns)
 
 
+def present(connection: Connection, collection: Collection, uuids: Sequence[bytes], tenant: str = "") -> set[bytes]:
+    """Those of these ids that the collection has. Raises WorldError."""
+    nothing = Kept((), (), ())
+    found: set[bytes] = set()
+    for i in range(0, len(uuids), IDS):
+        reply = connection.call("Search", search_request(collection, nothing, tenant, **by_ids(uuids[i : i + IDS])))
+        found |= {uuid.UUID(result.metadata.id).bytes for result in reply.results}
+    return found
+
+
 def count_present(connection: Connection, collection: Collection, uuids: Sequence[bytes], tenant: str = "") -> int:
     """How many of these ids the collection has. Raises WorldError."""
-    nothing = Kept((), (), ())
-    replies = (
-        connection.call("Search", search_request(collection, nothing, tenant, **by_ids(uuids[i : i + IDS])))
-        for i in range(0, len(uuids), IDS)
-    )
-    return sum(len(reply.results) for reply in replies)
+    return len(present(connection, collection, uuids, tenant))

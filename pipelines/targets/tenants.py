@@ -30,6 +30,12 @@ class Tenants:
         """The tenants that can be read and written."""
         return [name for name, state in status.items() if state in AWAKE]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a tenant `name`; a new one is made when its first objects are written."""
+        if name not in self._known:
+            self._known |= self.status().keys()
+        return name in self._known
+
     def ensure(self, names: Iterable[str]) -> None:
         """Make the tenants among `names` that are missing, if the job says so; otherwise the server refuses their rows."""
         new = set(names) - self._known

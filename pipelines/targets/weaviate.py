@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_too_large, waits
+from pipelines.targets.afresh import apart
+from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_lost, is_too_large, waits
 from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
 from pipelines.targets.messages import messages, pieces, uuid_text
+from pipelines.targets.pressure import Pressure
 from pipelines.targets.sampled import read_objects
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
@@ -23,7 +25,6 @@ from schemas.errors import JobError, WorldError
 from schemas.job import TargetSpec, TenantSpec
 from schemas.objects import Reasons
 
-IN_FLIGHT = 2  # requests on the way while the next batch is made
 PASSING = (  # words of per-object errors that a healthy server takes back: the world is wrong, not the row
     "read-only",
     "deadline exceeded",
@@ -56,6 +57,16 @@ class _Batch:
     reasons: Reasons = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What became of a request: refused messages by position, those to be sent again, and why."""
+
+    refused: Reasons
+    again: list[int] = field(default_factory=list)
+    problem: str = ""
+    lost: bool = False  # the connection broke: nobody knows how far the server came
+
+
 class WeaviateTarget:
     """One collection of one server. `write` and `results` are for one thread; make one target a writer."""
 
@@ -64,6 +75,7 @@ class WeaviateTarget:
         self.spec, self._collection, self.job = spec, collection, job
         self.connection = Connection(spec.weaviate, spec.timeout_s, spec.retry_s)
         self.tenants = Tenants(self.connection, spec)
+        self.pressure = Pressure()
         self._waiting: deque[_Batch] = deque()
 
     def collection(self) -> Collection | None:
@@ -73,7 +85,11 @@ class WeaviateTarget:
 
     def create(self, definition: dict[str, Any]) -> Collection:
         """Make the collection from Weaviate's own JSON, and read back what the server made of it."""
-        self.connection.post("/v1/schema", definition)
+        try:
+            self.connection.post("/v1/schema", definition)
+        except JobError:  # "already exists": an answer that got lost, or another launcher; anything else made nothing
+            if self.collection() is None:
+                raise
         made = self.collection()
         if made is None:
             raise WorldError(f"Weaviate accepted collection {self.spec.collection!r} and then did not have it")
@@ -119,7 +135,7 @@ class WeaviateTarget:
         self._waiting.append(waiting)
         made = self._messages(batch)
         limit = min(int(self.connection.message_bytes * 0.95), self.connection.message_bytes - 4096)
-        for start, group in pieces(made):
+        for start, group in pieces(made, self.pressure.objects):
             if len(group) == 1 and group[0].ByteSize() > limit:
                 size = group[0].ByteSize()
                 waiting.reasons[start] = (
@@ -127,7 +143,7 @@ class WeaviateTarget:
                     f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}",
                 )
                 continue
-            while sum(len(w.sent) for w in self._waiting) >= IN_FLIGHT:
+            while sum(len(w.sent) for w in self._waiting) >= self.pressure.in_flight:
                 self._settle_oldest()
             waiting.sent.append(_Sent(start, group, self._send(group)))
 
@@ -142,7 +158,9 @@ class WeaviateTarget:
         return done
 
     def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
-        """The stored fingerprints of those of `uuids` that are there. Raises WorldError."""
+        """The stored fingerprints of those of `uuids` that are there; none of a tenant that is yet to be made. Raises WorldError."""
+        if self._needed.multi_tenant and not self.tenants.has(tenant):
+            return {}
         return read_fingerprints(self.connection, self._needed, uuids, tenant)
 
     def vectors(self, uuids: Sequence[bytes], names: Sequence[str], tenant: str = "") -> dict[bytes, dict[str, npt.NDArray[np.float32]]]:
@@ -202,31 +220,53 @@ class WeaviateTarget:
             waiting.reasons[sent.start + position] = reason
 
     def _delivered(self, group: list[Any], reply: Any) -> Reasons:
-        """Wait for the reply and try again what may pass; the refused messages by position. Raises WorldError."""
+        """Wait for the reply, and try again what may pass, in smaller requests; the refused messages by position. Raises WorldError."""
         pauses = waits(self.spec.retry_s)
-        positions = list(range(len(group)))
         refused: Reasons = {}
-        while True:
-            try:
-                errors = {e.index: e.error for e in reply.result().errors}
-                problem = next((e for e in errors.values() if _may_pass(e)), "")
-            except grpc.RpcError as error:
-                if error.code().name in LOCKED:
-                    raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} refuses to write: {describe(error)}") from error
-                if not is_away(error):
-                    return refused | {positions[i]: r for i, r in self._halved([group[p] for p in positions], error).items()}
-                errors, problem = dict.fromkeys(range(len(positions)), ""), describe(error)
-            refused |= {positions[i]: ("refused", e) for i, e in errors.items() if e and not _may_pass(e)}
-            positions = [positions[i] for i, e in errors.items() if not e or _may_pass(e)]
-            if not positions:
-                return refused
+        todo, lost = deque([list(range(len(group)))]), False
+        while todo:
+            positions = todo.popleft()
+            messages = [group[p] for p in positions]
+            answer = self._afresh(messages) if lost else self._answer(messages, reply)
+            reply, lost = None, lost or answer.lost
+            refused |= {positions[i]: reason for i, reason in answer.refused.items()}
+            if len(answer.again) < len(positions):
+                pauses = waits(self.spec.retry_s)  # the server works, if slowly
+            if not answer.again:
+                self.pressure.took()
+                continue
             pause = next(pauses, None)
             if pause is None:
-                raise WorldError(
-                    f"Weaviate at {grpc_address(self.spec.weaviate)} did not take {len(positions)} objects within {self.spec.retry_s} s: {problem}"
-                )
+                raise WorldError(self._gave_up(len(answer.again) + sum(map(len, todo)), answer.problem))
+            self.pressure.overloaded()
             time.sleep(pause)
-            reply = self._send([group[p] for p in positions])
+            again, size = [positions[i] for i in answer.again], self.pressure.objects
+            todo.extendleft(reversed([again[i : i + size] for i in range(0, len(again), size)]))
+        return refused
+
+    def _answer(self, group: list[Any], reply: Any) -> _Answer:
+        """What became of `group`; sent now unless there is a reply to wait for. Raises WorldError (no longer allowed to write)."""
+        try:
+            errors = {e.index: e.error for e in (reply or self._send(group)).result().errors if e.error}
+        except grpc.RpcError as error:
+            if error.code().name in LOCKED:
+                raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} refuses to write: {describe(error)}") from error
+            if not is_away(error):
+                return _Answer(self._halved(group, error))
+            self.connection.renew(error)
+            return _Answer({}, list(range(len(group))), describe(error), is_lost(error))
+        again = [i for i, e in errors.items() if _may_pass(e)]
+        refused: Reasons = {i: ("refused", e) for i, e in errors.items() if not _may_pass(e)}
+        return _Answer(refused, again, errors[again[0]] if again else "")
+
+    def _afresh(self, group: list[Any]) -> _Answer:
+        """Send `group`, of which the server may have half, so that all of it is indexed."""
+        first = self._answer(apart(group), None)
+        return replace(first, refused={}, again=list(range(len(group)))) if first.again else self._answer(group, None)
+
+    def _gave_up(self, objects: int, problem: str) -> str:
+        where = grpc_address(self.spec.weaviate)
+        return f"Weaviate at {where} did not take {objects} objects within {self.spec.retry_s:g} s: {problem}"
 
     def _halved(self, group: list[Any], error: grpc.RpcError) -> Reasons:
         """A request that is refused as a whole is halved until the message at fault is alone."""

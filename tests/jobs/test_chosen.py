@@ -40,7 +40,10 @@ def test_only_takes_exactly_the_rows_that_failed(load: Load) -> None:
 
 def test_only_says_what_is_wrong_with_its_folder(load: Load) -> None:
     job, report = failing(load)
-    for folder, words in ((str(load.folder / "report"), "there are no failures"), (str(load.folder / "rows.parquet"), "no file of failures")):
+    for folder, words in (
+        (str(load.folder / "report"), "there are no failures"),
+        (str(load.folder / "rows.parquet"), "no file of failures"),
+    ):
         result = load.command("run", job, "--only", folder)
         assert result.exit_code == 2 and words in result.output, result.output
     assert load.command("run", job, "--only", report["failures_path"], "--limit", "3").exit_code == 2

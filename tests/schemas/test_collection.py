@@ -133,3 +133,19 @@ def test_names_inside_objects_keep_their_first_letter() -> None:
     ]
     found = parse_collection({"class": "A", "properties": [{"name": "Owner", "dataType": ["object"], "nestedProperties": nested}]})
     assert found.properties["owner"].nested == (Property("Street", "text"), Property("In", "object", (Property("X", "int"),)))
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ({"vectorConfig": [None]}, "class.vectorConfig is [None]; expected a mapping"),
+        ({"vectorConfig": {"v": {"vectorizer": "none"}}}, "class.vectorConfig.v.vectorizer is 'none'; expected a mapping"),
+        ({"vectorizer": {}}, "class.vectorizer is {}; expected a text"),
+        ({"moduleConfig": {"m": {"textFields": [1]}}}, "class.moduleConfig.m.textFields[0] is 1; expected a text"),
+        ({"multiTenancyConfig": True}, "class.multiTenancyConfig is True; expected a mapping"),
+    ],
+)
+def test_file_with_a_definition_of_another_shape_is_refused(part: dict[str, Any], fault: str) -> None:
+    with pytest.raises(JobError) as caught:
+        definition_in(json.dumps({"class": "A"} | part), "A", "p.json")
+    assert caught.value.faults == (f"target.create: p.json: {fault}",)

@@ -205,6 +205,28 @@ def test_null_in_a_list_names_its_row(t: pa.DataType) -> None:
     assert [v for i, v in enumerate(values.to_pylist()) if i not in reasons] == [["a", "b"], None, ["d", "e"]]
 
 
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"),
+    [
+        (pa.date32(), 2**31 - 1, -719_162),
+        (pa.date64(), 86_400_000 * 2_932_897, 86_400_000 * 2_932_896),
+        (pa.timestamp("s"), 2**62, 0),
+        (pa.timestamp("us", "UTC"), -(2**63), 1),
+    ],
+)
+def test_a_date_beyond_the_years_of_four_digits_spoils_its_row_only(kind: pa.DataType, bad: int, good: int) -> None:
+    values, reasons = coerce(pa.array([bad, good, None], kind), Property("p", "date"))
+    assert {i: r[0] for i, r in reasons.items()} == {0: "bad_date"}
+    assert values.is_valid().to_pylist() == [False, True, False]
+    assert len(values[1].as_py().partition("-")[0]) == 4
+
+
+def test_a_decimal_of_all_its_digits_is_too_large_for_an_int() -> None:
+    """Rounded down it would have one digit more than its type."""
+    values, reasons = coerce(pa.array([Decimal("-99.9"), Decimal("7.0")], pa.decimal256(3, 1)), Property("p", "int"))
+    assert (reasons[0][0], values.to_pylist()) == ("not_whole", [None, 7])
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.none() | st.lists(st.integers(-9, 9), max_size=4), max_size=8), st.integers(0, 8), st.integers(0, 8))
 def test_lists_keep_their_rows(rows: list[list[int] | None], start: int, length: int) -> None:

@@ -1,0 +1,61 @@
+"""The report of a run whose launcher has gone: made again from what the pipeline stored."""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import fsspec
+import pyarrow.parquet as pq
+
+from jobs.figures import Report
+from pipelines.summaries import SUMMARIES, stored_summary
+from schemas.errors import JobError
+from schemas.job import Job
+from schemas.report import Summary
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run of the past: its job, and the folder of its failures."""
+
+    job: Job
+    failures: str
+
+    @property
+    def notes(self) -> str:
+        """The folder of what else is to be said about rows."""
+        return f"{self.failures}/notes"
+
+
+def past_report(job: Job, run: str) -> Report:
+    """The report of `run`, the name of its folder in `failures.path`. Raises JobError where that run has no summaries.
+
+    What only the launcher did, such as deletes, is not in it.
+    """
+    past = Past(job, f"{job.resolve(job.failures.path).rstrip('/')}/{run}")
+    summary = stored_summary(f"{past.failures}/{SUMMARIES}")
+    if summary is None:
+        raise JobError(f"{past.failures}/{SUMMARIES} has no files: there is no such run, or it did not come to its end")
+    counters = summary.counters | {"rows/failed": failed_rows(past.failures)}
+    return Report(past, _started(run, summary), counters, ended=_moment(summary.last_ms))
+
+
+def failed_rows(folder: str) -> int:
+    """The distinct rows in the rejections of `folder`, one file a shard."""
+    files, root = fsspec.core.url_to_fs(folder)
+    total = 0
+    for path in files.glob(f"{root}/*.parquet"):
+        with files.open(path, "rb") as file:
+            total += len(pq.read_table(file, columns=["row"]).column("row").unique())
+    return total
+
+
+def _started(run: str, summary: Summary) -> datetime:
+    """When the run began: its name says so, else its first figure."""
+    try:
+        return datetime.strptime(run[:15], "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return _moment(summary.first_ms)
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, timezone.utc)

@@ -1,0 +1,50 @@
+"""What a verification found wrong is loaded again, by the ordinary run and its rows alone; nothing is deleted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from jobs.chosen import Chosen
+from jobs.examine import Findings
+from jobs.execute import executed, problem_of
+from jobs.run import plan_of
+from jobs.verify_objects import Pass
+from pipelines.load import Plan
+from pipelines.targets.fingerprints import Known
+from pipelines.targets.weaviate import WeaviateTarget
+from schemas.collection import Collection
+from schemas.job import TargetSpec
+from schemas.report import Counts
+
+
+class Distrusting(WeaviateTarget):
+    """A target that does not believe what some objects say of themselves: an application changed them, and their fingerprints stayed."""
+
+    def __init__(self, spec: TargetSpec, collection: Collection, job: str, distrusted: frozenset[bytes]) -> None:
+        """`distrusted`: the ids of these objects."""
+        super().__init__(spec, collection, job)
+        self.distrusted = distrusted
+
+    def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
+        """The stored fingerprints; none for the distrusted, which are therefore made and written again."""
+        return {u: [] if u in self.distrusted else known for u, known in super().fingerprints(uuids, tenant).items()}
+
+
+def repair_plan(found: Findings, result: Pass) -> Plan:
+    """A run of the rows that are wrong."""
+    assert found.collection
+    rows = result.rows_again
+    shards = [s for s in found.shards if s.name in rows]
+    only = {name: numbers.tobytes() for name, numbers in rows.items()}
+    plan = plan_of(found, Chosen(shards, only))
+    target = Distrusting(found.job.target, found.collection, found.job.name or "", frozenset(result.distrusted))
+    return replace(plan, target=target)
+
+
+def repaired(found: Findings, result: Pass, console: Console, quiet: bool) -> Counts:
+    """Load the rows that are wrong again. Raises JobError, WorldError."""
+    outcome = executed(repair_plan(found, result), (), console, quiet)
+    if (problem := problem_of(outcome.error)) is not None:
+        raise problem
+    return Counts.of(outcome.counters)
