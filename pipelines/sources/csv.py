@@ -73,7 +73,14 @@ class CsvSource:
         """Batches of `columns` and `@row`, and a Rejection for each row with other fields than the header or a value of another type."""
         types = self.schema()
         wanted = [Column(name, types.field(name).type, CONVERTERS[types.field(name).type]) for name in columns]
-        return row_batches(self._rows(shard, columns), shard, wanted)
+        return row_batches(self._rows_at_work(shard, columns), shard, wanted)
+
+    def _rows_at_work(self, shard: Shard, columns: list[str]) -> Iterator[Row]:
+        """`_rows`, where a header that was good at the start and is not any more breaks the shard, not the job."""
+        try:
+            yield from self._rows(shard, columns)
+        except JobError as error:
+            raise ShardError(str(error)) from error
 
     def _rows(self, shard: Shard, columns: list[str]) -> Iterator[Row]:
         """The shard's rows, values in the order of `columns`."""

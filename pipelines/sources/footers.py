@@ -51,7 +51,9 @@ def _footer(fs: AbstractFileSystem, file: File) -> Footer | str:
             metadata = pq.ParquetFile(stream, pre_buffer=False).metadata
             found = map(metadata.row_group, range(metadata.num_row_groups))
             groups = tuple(RowGroup(max(0, group.num_rows), max(0, group.total_byte_size)) for group in found)
-            return Footer(file, metadata.schema.to_arrow_schema(), groups)
+            schema = metadata.schema.to_arrow_schema()
+            str(schema)  # raises for a broken footer whose time zone is no UTF-8
+            return Footer(file, schema, groups)
     except BROKEN as error:
         return f"{file.path}: {error}; expected a Parquet file"
 

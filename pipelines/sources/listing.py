@@ -105,6 +105,9 @@ def open_bytes(fs: AbstractFileSystem, path: str) -> Iterator[BinaryIO]:
     """A buffered stream of the file's bytes; `.gz` is unpacked."""
     with fs.open(path, "rb") as raw:
         if path.endswith(".gz"):
+            if not raw.read(1):  # gzip takes it for an empty file; a whole one has a header
+                raise EOFError("is empty (0 bytes); expected a gzip file")
+            raw.seek(0)
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:

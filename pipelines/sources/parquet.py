@@ -101,17 +101,23 @@ def _batches(fs: AbstractFileSystem, shard: Shard, columns: list[str]) -> Iterat
 
 
 def _opened(stream: BinaryIO, columns: list[str]) -> pq.ParquetFile:
-    """The file in `stream`; lists of a fixed size among `columns` are read as plain ones, and `_conformed` casts them."""
+    """The file in `stream`; where `columns` are of types hard to read, all are read as Parquet's own, and `_conformed` casts them."""
     # Buffered: else a whole column chunk is held. Not pre-buffered: else all of them are.
     options = {"pre_buffer": False, "buffer_size": BUFFER_BYTES, "page_checksum_verification": True}
     file = pq.ParquetFile(stream, **options)
-    if any(pa.types.is_fixed_size_list(field.type) for field in file.schema_arrow if field.name in columns):
+    if any(_is_hard_to_read(field.type) for field in file.schema_arrow if field.name in columns):
         return pq.ParquetFile(stream, metadata=_without_arrow_schema(stream), **options)
     return file
 
 
+def _is_hard_to_read(kind: pa.DataType) -> bool:
+    """Nulls in lists of a fixed size, and dictionaries in lists over several row groups, are beyond pyarrow 25."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(pa.types.is_fixed_size_list(kind) or (is_list and pa.types.is_dictionary(kind.value_type)))
+
+
 def _without_arrow_schema(stream: BinaryIO) -> pq.FileMetaData:
-    """The footer in Parquet's own types, which have no lists of a fixed size: pyarrow 25 cannot read a null among these."""
+    """The footer in Parquet's own types, which have neither lists of a fixed size nor dictionaries."""
     stream.seek(-8, os.SEEK_END)
     size = int.from_bytes(stream.read(4), "little") + 8
     stream.seek(-size, os.SEEK_END)

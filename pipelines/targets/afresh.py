@@ -28,4 +28,4 @@ def _apart(message: Any) -> Any:
 
 def _nudged(data: bytes) -> bytes:
     last = np.frombuffer(data[-4:], "<f4")
-    return data[:-4] + np.nextafter(last, np.float32(np.inf), dtype="<f4").tobytes()
+    return data[:-4] + bytes(np.nextafter(last, np.float32(np.inf), dtype="<f4").tobytes())

@@ -26,6 +26,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pipelines.vectorize import WINDOW_ROWS
 from tests.faults.compare import difference
 from tests.faults.disturb import KINDS
 from tests.faults.loads import Load, loads
@@ -89,7 +90,6 @@ class Reference:
     load: Load
     objects: list[dict[str, Any]]
     seconds: float
-    largest_batch: int  # objects in the largest acknowledged batch
 
     @property
     def total(self) -> int:
@@ -105,7 +105,7 @@ class Line:
     kind: str
     middle: bool  # disturbed between the first and the last acknowledged write
     what: str = ""
-    acknowledged_at_the_moment: int = 0
+    stored_at_the_moment: int = 0
     exit_code: int = 0
     told_to_go_on: bool = True
     acknowledged: int = 0
@@ -132,9 +132,8 @@ def reference(there: World, load: Load, folder: Path) -> Reference:
     seconds = time.monotonic() - started
     objects = there.objects(name)
     there.forget(name)
-    batches = [int(line.split()[1]) for line in (job.folder / "figures").read_text().splitlines() if line.startswith("objects/written ")]
-    assert sum(batches) == len(objects)
-    return Reference(load, objects, seconds, max(batches))
+    assert job.figures()["objects/written"] == len(objects)
+    return Reference(load, objects, seconds)
 
 
 def disturbed(there: World, right: Reference, line: Line, folder: Path, draw: random.Random) -> Line:
@@ -144,7 +143,7 @@ def disturbed(there: World, right: Reference, line: Line, folder: Path, draw: ra
     patience = {"retry_s": draw.choice([1, 60]), "timeout_s": draw.choice([2, 5])}
     job = right.load.write(folder / name, there, name, **patience)
     first = Started.of(job, "first")
-    line.acknowledged_at_the_moment = _moment(first, right, line.middle, draw)
+    line.stored_at_the_moment = _moment(there, name, first, right, line.middle, draw)
     line.what = KINDS[line.kind](there, first.process, draw) + f"; {patience}"
     line.exit_code = first.ended()
     line.told_to_go_on = line.exit_code != 3 or "again" in first.output
@@ -173,15 +172,14 @@ def _cut_in_two(stored: list[dict[str, Any]], right: Reference) -> int:
     return sum(parent is not None and n < chunks[parent] for parent, n in there.items())
 
 
-def _moment(job: Started, right: Reference, middle: bool, draw: random.Random) -> int:
-    """Wait for the moment: a share of the objects acknowledged, or any time; gives how many were acknowledged then."""
+def _moment(there: World, name: str, job: Started, right: Reference, middle: bool, draw: random.Random) -> int:
+    """Wait for the moment: a share of the objects is there, or any time; gives how many are."""
     share, seconds, start = draw.uniform(0.01, 0.9), draw.uniform(0, right.seconds), time.monotonic()
     while job.process.poll() is None:
-        written = job.figures()["objects/written"]
-        if (written >= share * right.total) if middle else (time.monotonic() - start >= seconds):
+        if (there.count(name) >= share * right.total) if middle else (time.monotonic() - start >= seconds):
             break
-        time.sleep(draw.uniform(0.005, 0.03))
-    return job.figures()["objects/written"]
+        time.sleep(draw.uniform(0.005, 0.05))
+    return there.count(name)
 
 
 def _faults(line: Line, right: Reference, same: bool) -> Any:
@@ -205,8 +203,8 @@ def _faults(line: Line, right: Reference, same: bool) -> Any:
 
 
 def in_flight(right: Reference) -> int:
-    """The most objects that can be encoded and not acknowledged: of each of two threads two requests and the batch that waits."""
-    return 2 * 3 * right.largest_batch
+    """The most objects that can be encoded and not acknowledged: of each of two threads a window, which is encoded at once."""
+    return 2 * (WINDOW_ROWS + 2 * right.total // FILES)
 
 
 def plan(runs: int, draw: random.Random, names: list[str]) -> list[Line]:
@@ -246,7 +244,7 @@ def summary(lines: list[Line], seed: int, seconds: float) -> dict[str, Any]:
         "seed": seed,
         "seconds": round(seconds),
         "runs": len(lines),
-        "in_the_middle": sum(0 < line.acknowledged_at_the_moment < line.objects for line in lines),
+        "in_the_middle": sum(0 < line.stored_at_the_moment < line.objects for line in lines),
         "with_chunks": sum(line.load == "chunks" for line in lines),
         "with_texts_cut_in_two": sum(line.texts_cut_in_two > 0 for line in lines),
         "kinds": dict(Counter(line.kind for line in lines)),

@@ -13,10 +13,10 @@ import yaml
 
 from tests.faults.world import World
 
-FILES = 12  # a shard each: many small batches, so many acknowledged writes
-ROWS = 3000
+FILES = 24  # a shard each: many small batches, so many acknowledged writes
+ROWS = 12_000  # more than the two windows that are encoded at once
 CHUNK_ROWS = 200
-OBJECTS_PER_S = 1200  # so that there is a middle to be disturbed in
+OBJECTS_PER_S = 4000  # so that there is a middle to be disturbed in
 NONE = {"vectorizer": {"none": {}}}
 FLAT = NONE | {"vectorIndexType": "flat"}  # exact, so that what is not found is not indexed
 PROPERTIES = {"key": "text", "title": "text", "price": "number"}

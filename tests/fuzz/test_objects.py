@@ -61,7 +61,7 @@ def random_rows(seed: int, rows: int) -> tuple[int, int]:
             columns[name] = column(kind, rows, r, 0)
             vectors[name] = Precomputed(name, 3, multi, zero_allowed=r.random() < 0.5)
     raw = pa.RecordBatch.from_pydict(columns | {ROW: pa.array(np.arange(rows), pa.int64())})
-    layout = Layout("id", r.random() < 0.1, "", "text" if r.random() < 0.1 and "text" in columns else None, properties, vectors=vectors)
+    layout = Layout("id", r.random() < 0.1, "", "text" if r.random() < 0.1 and "text" in properties else None, properties, vectors=vectors)
     batch, rejected = read_objects(raw, layout, "shard")
     batch.validate(full=True)
     assert sorted(batch.column(ROW).to_pylist() + [x.row for x in rejected]) == list(range(rows))

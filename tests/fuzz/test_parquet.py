@@ -30,7 +30,7 @@ def written(path: Path, r: random.Random) -> int:
         use_dictionary=r.random() < 0.5,
         write_page_checksum=r.random() < 0.5,
         data_page_version=version,
-        data_page_size=r.choice((64, 1 << 20)) if version == "1.0" else 1 << 20,  # smaller ones of 2.0 lose list<bool> in pyarrow 25
+        data_page_size=r.choice((64, 1 << 20)),
         write_statistics=r.random() < 0.7,
         write_page_index=r.random() < 0.3,
         store_schema=r.random() < 0.8,
@@ -59,8 +59,9 @@ def read(path: Path, *rest: Any) -> Account:
 def test_every_row_of_a_valid_file_is_an_object_or_rejected(folder: Path, r: random.Random) -> None:
     rows = written(folder / "a.parquet", r)
     found = read(folder / "a.parquet")
-    assert not found.refused and not any(found.broken)
-    assert found.rows == sum(found.raw) == rows
+    assert not found.refused and found.rows == rows
+    # pyarrow 25 loses rows of lists in some data pages of version 2.0, without an error; that must not pass unseen.
+    assert all("rows; expected" in broken for broken in found.broken if broken)
 
 
 @fuzz(800)

@@ -157,3 +157,14 @@ def test_random_bytes_raise_nothing_else(content: bytes, header: bytes, name: st
         read_all(source_of(tmp_path / name, gzip.compress(content)[: len(content)] if packed else content))
     except (JobError, ShardError) as error:
         assert name in str(error)
+
+
+def test_a_header_that_breaks_after_the_start_breaks_the_shard_and_not_the_job(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n1,a\n")
+    source = CsvSource(str(path), {})
+    (shard,) = source.shards()
+    names = source.schema().names
+    path.write_text('"id"x,text\n1,a\n')
+    with pytest.raises(ShardError, match="expected a header line"):
+        list(source.read(shard, names))

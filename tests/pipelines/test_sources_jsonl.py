@@ -198,3 +198,10 @@ def test_random_bytes_raise_nothing_else(content: bytes, name: str, packed: bool
         read_all(JsonLinesSource(str(path), {}))
     except (JobError, ShardError) as error:
         assert name in str(error)
+
+
+def test_an_empty_gz_is_broken_and_not_a_file_without_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"id": 1}\n')
+    (tmp_path / "b.jsonl.gz").write_bytes(b"")
+    with pytest.raises(JobError, match=r"b\.jsonl\.gz.*0 bytes"):
+        JsonLinesSource(str(tmp_path), {}).schema()

@@ -128,6 +128,12 @@ def test_nulls_among_vectors_of_a_fixed_size_are_read(codec: str, tmp_path: Path
     assert rows.drop_columns([ROW]).to_pylist() == written.to_pylist()
 
 
+def test_dictionaries_in_lists_are_read_across_row_groups(tmp_path: Path) -> None:
+    tags = pa.array([["a", "b"], None, ["c"]] * 10, pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    pq.write_table(pa.table({"tags": tags}), tmp_path / "a.parquet", row_group_size=1)
+    assert read_all(ParquetSource(str(tmp_path), {}))[0]["tags"].to_pylist() == tags.to_pylist()
+
+
 def test_writers_that_name_list_items_differently_agree(tmp_path: Path) -> None:
     tags = pa.array([["a", "b"], None]).cast(pa.list_(pa.dictionary(pa.int32(), pa.string())))
     pq.write_table(pa.table({"tags": tags, "size": [{"w": [1.0]}] * 2}), tmp_path / "a.parquet")
