@@ -144,6 +144,8 @@ def _column_faults(schema: pa.Schema, job: Job, layout: Layout) -> Iterator[str]
             yield f"{where}: there is no column {column!r}; {have}"
     if layout.key in schema.names and not layout.key_is_uuid and not _names_a_row(schema.field(layout.key).type):
         yield f"source.key: column {layout.key!r} has the type {schema.field(layout.key).type}; a key is a string or a whole number"
+    if layout.tenant in schema.names and not _names_a_row(schema.field(layout.tenant).type):
+        yield f"target.tenant.column: column {layout.tenant!r} has the type {schema.field(layout.tenant).type}; a tenant's name is a string or a whole number"
 
 
 def _names_a_row(t: pa.DataType) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from tests.faults.world import World
 FILES = 24  # a shard each: many small batches, so many acknowledged writes
 ROWS = 12_000  # more than the two windows that are encoded at once
 CHUNK_ROWS = 200
-OBJECTS_PER_S = 4000  # so that there is a middle to be disturbed in
-NONE = {"vectorizer": {"none": {}}}
-FLAT = NONE | {"vectorIndexType": "flat"}  # exact, so that what is not found is not indexed
+OBJECTS_PER_S = {"plain": 4000, "chunks": 600}  # so that there is a middle to be disturbed in
+FLAT = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}  # exact, so that what is not found is not indexed
 PROPERTIES = {"key": "text", "title": "text", "price": "number"}
 
 
@@ -41,21 +41,22 @@ class Load:
         for n in range(FILES):
             pq.write_table(table.slice(n * step, step), folder / "rows" / f"{n:02}.parquet")
         properties = [{"name": n, "dataType": [t]} for n, t in (PROPERTIES | self.more).items()]
-        vectors = {name: FLAT if name == "v" else NONE for name in self.vectors}
+        vectors = dict.fromkeys(self.vectors, FLAT)
         (folder / "class.json").write_text(json.dumps({"class": collection, "properties": properties, "vectorConfig": vectors}))
         server = {"url": f"http://{world.rest}", "grpc": world.grpc}
         job = {
             "source": {"parquet": "rows/*.parquet", "key": "key"},
-            "target": {"weaviate": server, "collection": collection, "create": "class.json", "max_objects_per_s": OBJECTS_PER_S} | target,
+            "target": {"weaviate": server, "collection": collection, "create": "class.json", "max_objects_per_s": OBJECTS_PER_S[self.name]}
+            | target,
             "vectors": self.vectors,
         }
         (folder / "job.yaml").write_text(yaml.safe_dump(job | self.rest))
         return folder / "job.yaml"
 
 
-def _plain() -> pa.Table:
-    numbers = np.arange(ROWS)
-    made = np.random.default_rng(0).standard_normal((ROWS, 16), np.float32)
+def _plain(rows: int) -> pa.Table:
+    numbers = np.arange(rows)
+    made = np.random.default_rng(0).standard_normal((rows, 16), np.float32)
     return pa.table(
         {
             "key": [f"k{i}" for i in numbers],
@@ -74,11 +75,11 @@ def _texts() -> pa.Table:
     return pa.table({"key": [f"t{i}" for i in range(CHUNK_ROWS)], "title": texts, "price": np.arange(CHUNK_ROWS) * 1.0})
 
 
-def loads(model: str) -> dict[str, Load]:
+def loads(model: str, rows: int = ROWS) -> dict[str, Load]:
     """The jobs by name; `model` is a folder with a text model."""
     plain = {"v": {"model": {"fake": 32}, "text_fields": ["title"]}, "w": {"column": "made"}}
     chunks = {"chunk": {"property": "title", "model": "v", "tokens": 24, "overlap": 4, "number": "part", "parent": "parent"}}
     return {
-        "plain": Load("plain", _plain, plain, {}, {}),
+        "plain": Load("plain", partial(_plain, rows), plain, {}, {}),
         "chunks": Load("chunks", _texts, {"v": {"model": model, "text_fields": ["title"]}}, chunks, {"part": "int", "parent": "text"}),
     }

@@ -28,7 +28,7 @@ class Place:
 
     def right(self, name: str) -> Reference:
         if name not in self.known:
-            self.known[name] = reference(self.there, loads(self.model)[name], self.folder)
+            self.known[name] = reference(self.there, loads(self.model, rows=4000)[name], self.folder)
         return self.known[name]
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.fuzz.amounts import FULL, made, shortfalls
 from tests.fuzz.child import child
 
+SHORT = pytest.StashKey[list[str]]()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def child_process() -> Iterator[None]:
@@ -29,12 +31,14 @@ def whole_folder(session: pytest.Session) -> bool:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if FULL and whole_folder(session) and shortfalls() and session.exitstatus == 0:
+    short = shortfalls() if FULL and whole_folder(session) else []
+    session.stash[SHORT] = short
+    if short and session.exitstatus == 0:
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if made:
         terminalreporter.write_line(f"fuzzed: {made.total()} ({', '.join(f'{s} {n}' for s, n in sorted(made.items()))})")
-    for line in shortfalls() if FULL else ():
+    for line in terminalreporter._session.stash.get(SHORT, []):
         terminalreporter.write_line(f"too few: {line}")

@@ -61,7 +61,7 @@ def test_every_row_of_a_valid_file_is_an_object_or_rejected(folder: Path, r: ran
     found = read(folder / "a.parquet")
     assert not found.refused and found.rows == rows
     # pyarrow 25 loses rows of lists in some data pages of version 2.0, without an error; that must not pass unseen.
-    assert all("rows; expected" in broken for broken in found.broken if broken)
+    assert all("rows; expected" in broken or "not have the same size" in broken for broken in found.broken if broken)
 
 
 @fuzz(800)
