@@ -50,7 +50,9 @@ class Toxiproxy:
     """A running toxiproxy; `proxies` by name."""
 
     def __init__(self, port: int) -> None:
-        self.api = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.api = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=120
+        )  # a slowed connection lets go of its toxic only when what it holds has gone out
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = self.api.post(path, json=body).raise_for_status().json()
