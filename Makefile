@@ -33,7 +33,7 @@ demo: env ## load Python's standard library into a Weaviate on this machine and 
 test: env ## run the tests, against a real Weaviate
 	@$(if $(WEAVIATE_URL),echo "Weaviate: $(WEAVIATE_URL)",echo "Weaviate server program: $$($(PY) -m jobs.embedded program)")
 	@echo "running the tests"
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 check: env ## ruff and mypy
 	@echo "ruff check"

@@ -156,13 +156,13 @@ class Load(beam.DoFn):
     def start_bundle(self) -> None:
         take_figures()
 
-    def process(self, shard: str) -> Iterator[str]:
+    def process(self, shard: str) -> Iterator[pa.RecordBatch]:
         for batch in range(3):
             count("rows/read", 10 * (batch + 1), shard)
             with phase("read", shard):
                 np.sort(np.random.default_rng(0).random(1000))
             count("rows/loaded", 10 * (batch + 1))
-        yield shard
+        yield objects(shard)
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from summary_output()
