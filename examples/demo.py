@@ -16,7 +16,7 @@ from jobs.cli import app  # noqa: E402
 from schemas.errors import WarpbeamError  # noqa: E402
 
 HOME = ROOT / ".warpbeam" / "stdlib"
-REPORT = HOME / "report" / "report.json"
+REPORT = HOME / "report" / "report.html"
 QUESTIONS = ("parse command line arguments", "run a command in a child process", "compress data with gzip")
 
 
