@@ -6,7 +6,7 @@ queries uses it as it stands. It is made cheaply, and loads its model when it is
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,20 @@ class Encoding:
     truncated: list[int] = field(default_factory=list)  # values of which the model saw only the beginning
     tokens: int = 0  # that carried text
     padded: int = 0  # tokens the model computed, padding included
+
+
+class LoadedLate:
+    """An encoder whose model is loaded when it is first used: what travels to a worker is how it was made, never the model."""
+
+    made_of: ClassVar[tuple[str, ...]] = ("spec",)  # the arguments of __init__, kept under their names
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments."""
+        return {name: getattr(self, name) for name in self.made_of}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start unloaded."""
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class Encoder(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from encoders.base import Encoding, Groups, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
 from encoders.images import open_images
 from encoders.timing import timed
@@ -28,8 +28,10 @@ TEXTS = 64  # a batch
 IMAGES = 16  # decoded at a time: 16 photos of 12 megapixels are 0.6 GB
 
 
-class ClipEncoder:
+class ClipEncoder(LoadedLate):
     """A CLIP, or a text and an image model that share a space."""
+
+    made_of = ("spec", "prompts", "long_text")
 
     def __init__(self, spec: ModelSpec, prompts: dict[str, str], long_text: str = "truncate") -> None:
         """Keep what is needed to load the models; nothing is loaded yet."""
@@ -39,14 +41,6 @@ class ClipEncoder:
         self.modalities = frozenset(self.names)
         self._towers: dict[str, Tower] = {}
         self._loading = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: never a model."""
-        return {"spec": self.spec, "prompts": self.prompts, "long_text": self.long_text}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start unloaded."""
-        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def towers(self) -> dict[str, Tower]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from encoders.base import Encoding, Groups, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.clip_halves import Half, load_half
 from encoders.clip_modes import parts_of
@@ -25,7 +25,7 @@ TEXTS = 64  # a batch
 IMAGES = 12  # decoded at a time: 12 photos of 12 megapixels are 0.4 GB
 
 
-class ClipInference:
+class ClipInference(LoadedLate):
     """The models of one multi2vec-clip container."""
 
     def __init__(self, spec: VectorSpec) -> None:
@@ -37,14 +37,6 @@ class ClipInference:
         self.modalities = frozenset(self._names)
         self._halves: dict[str, Half] = {}
         self._loading = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: never a model."""
-        return {"spec": self.spec}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start unloaded."""
-        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def halves(self) -> dict[str, Half]:

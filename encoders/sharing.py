@@ -31,8 +31,11 @@ def _import_libraries(spec: VectorSpec) -> None:
 @contextmanager
 def shared_encoder(spec: VectorSpec) -> Iterator[Encoder]:
     """The process's encoder for `spec`, for this thread alone while the block lasts."""
+    identity = _identity(spec)
     with _registry:
-        _import_libraries(spec)
-        encoder, lock = _encoders.setdefault(_identity(spec), (encoder_of(spec), threading.Lock()))
+        if identity not in _encoders:
+            _import_libraries(spec)
+            _encoders[identity] = (encoder_of(spec), threading.Lock())
+        encoder, lock = _encoders[identity]
     with lock:
         yield encoder

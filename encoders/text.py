@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from encoders.base import Encoding, Groups, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import padded_tokens, plan_batches, run_batches
 from encoders.models import load_sentence_transformer
 from encoders.timing import timed, timed_calls
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class TextEncoder:
+class TextEncoder(LoadedLate):
     """One sentence-transformers model for texts."""
 
+    made_of = ("spec", "prompts", "long_text")
     modalities = frozenset({"text"})
 
     def __init__(self, spec: ModelSpec, prompts: dict[str, str], long_text: str = "truncate") -> None:
@@ -27,14 +28,6 @@ class TextEncoder:
         self.spec, self.prompts, self.long_text = spec, prompts, long_text
         self._model: SentenceTransformer | None = None
         self._loading = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: never the model."""
-        return {"spec": self.spec, "prompts": self.prompts, "long_text": self.long_text}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start unloaded."""
-        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def model(self) -> "SentenceTransformer":

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from encoders.base import Encoding, Groups, Progress, Role
+from encoders.base import Encoding, Groups, LoadedLate, Progress, Role
 from encoders.container_mode import lacks_quantized, mode_of, weights_of
 from encoders.huggingface_mode import HuggingFace, Mode, Request
 from encoders.saved_tokenizer import count_tokens
@@ -16,7 +16,7 @@ from schemas.models import ModelSpec
 TASKS = {"document": "passage", "query": "query"}  # role -> Weaviate's word for it
 
 
-class TransformersInference:
+class TransformersInference(LoadedLate):
     """One model, or a pair for objects and queries, run as the container runs it."""
 
     modalities = frozenset({"text"})
@@ -31,14 +31,6 @@ class TransformersInference:
         self.settings: dict[str, Any] = dict(spec.module.settings) if spec.module else {}
         self._modes: dict[str, Mode] = {}
         self._loading = threading.RLock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: never the model."""
-        return {"spec": self.spec}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start unloaded."""
-        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def mode(self) -> str:

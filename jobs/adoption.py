@@ -4,7 +4,7 @@ import numpy as np
 
 from jobs.examine import Findings
 from jobs.incremental import is_tracked
-from jobs.matching import compare
+from jobs.matching import SAME, compare
 from jobs.proof import stored_sample, tenants_written
 from jobs.sample import Sample
 from schemas.errors import JobError
@@ -28,7 +28,7 @@ def prove_adoption(found: Findings, sample: Sample) -> None:
             continue
         match = compare(spec, name, stored)
         if not match.same:
-            seen = f"{np.sum(match.difference <= 1e-3)} of {match.compared} stored vectors" if match.compared else "no stored vector"
+            seen = f"{np.sum(match.difference <= SAME)} of {match.compared} stored vectors" if match.compared else "no stored vector"
             raise JobError(
                 f"--adopt: vectors.{name}: {seen} are what this job would make; only a collection with this very model and these fields "
                 "can be taken over. `warpbeam check` says what differs"

@@ -1,19 +1,15 @@
 """Deletes: after everything is in, what the source has no more, or marks, goes; never before, and never on a doubt."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from jobs.examine import Findings
 from jobs.report import stored_rejections
-from jobs.verify_ids import collection_ids, source_ids
+from jobs.verify_ids import chunks_there, collection_ids, source_ids, tenants_of
 from pipelines.targets.cursor import read_jobs
 from pipelines.targets.deletes import delete_objects
 from pipelines.targets.sampled import present
-from schemas.objects import uuid5
-
-CHUNKS_A_STEP = 16  # ids of a marked text's chunks that are looked up at a time
 
 
 @dataclass
@@ -41,12 +37,10 @@ def deletion(found: Findings, marked: str, partial: bool) -> Deletion:
         return Deletion()
     if partial:
         return Deletion(refused="nothing is deleted where only part of the source is taken (--limit, --only)")
-    assert found.collection and found.target
-    tenants = _tenants(found)
-    chosen = _marked(found, marked) if job.target.delete == "marked" else _missing(found, tenants)
+    chosen = _marked(found, marked) if job.target.delete == "marked" else _missing(found)
     if chosen.refused or not chosen.objects:
         return chosen
-    holds = type(found.target)(job.target, found.collection).count()
+    holds = found.objects_there()
     if chosen.objects > job.target.delete_share * holds:
         share = f"{chosen.objects:,} of {holds:,} objects would be deleted, more than delete_share {job.target.delete_share:.2%} allows"
         return Deletion(refused=f"{share}; nothing was deleted. If that is right: --set target.delete_share=1")
@@ -59,16 +53,7 @@ def delete(found: Findings, chosen: Deletion) -> int:
     return sum(delete_objects(found.target.connection, found.collection, uuids, tenant) for tenant, uuids in chosen.uuids.items())
 
 
-def _tenants(found: Findings) -> list[str]:
-    """The tenants that the job writes to."""
-    assert found.collection and found.target
-    tenant = found.job.target.tenant
-    if not found.collection.multi_tenant:
-        return [""]
-    return [tenant] if isinstance(tenant, str) else found.target.tenants.awake(found.target.tenants.status())
-
-
-def _missing(found: Findings, tenants: list[str]) -> Deletion:
+def _missing(found: Findings) -> Deletion:
     """What this job wrote and the source has no more."""
     assert found.collection and found.target
     source = source_ids(found)
@@ -76,7 +61,7 @@ def _missing(found: Findings, tenants: list[str]) -> Deletion:
         return Deletion(refused=f"nothing is deleted: part of the source cannot be read ({source.broken[0]})")
     if source.without_id:
         return Deletion(refused=f"nothing is deleted: {source.without_id:,} rows have no key, so what is missing cannot be told")
-    extra = collection_ids(found, source, tenants).extra
+    extra = collection_ids(found, source, tenants_of(found)).extra
     uuids = {tenant: np.concatenate(pages).view("V16").tolist() for tenant, pages in extra.items()}
     own = found.job.name or ""
     wrote = {t: read_jobs(found.target.connection, found.collection, ids, t) for t, ids in uuids.items()}
@@ -90,7 +75,7 @@ def _marked(found: Findings, folder: str) -> Deletion:
         by_tenant.setdefault(row["message"], []).append((row["key"], row["uuid"]))
     result = Deletion()
     for name, rows in by_tenant.items():
-        tenant = name or (found.job.target.tenant if isinstance(found.job.target.tenant, str) else "")
+        tenant = name or found.job.target.fixed_tenant
         existing = _existing(found, rows, tenant)
         result.rows += sum(map(bool, existing))
         if uuids := [uuid for of_row in existing for uuid in of_row]:
@@ -102,17 +87,6 @@ def _existing(found: Findings, rows: list[tuple[str, bytes]], tenant: str) -> li
     """For each marked row its objects that are there."""
     assert found.collection and found.target
     if found.job.chunk is not None:
-        return [list(_chunks(found, key, tenant)) for key, _ in rows]
+        return [list(chunks_there(found, key, tenant)) for key, _ in rows]
     there = present(found.target.connection, found.collection, [uuid for _, uuid in rows], tenant)
     return [[uuid] if uuid in there else [] for _, uuid in rows]
-
-
-def _chunks(found: Findings, key: str, tenant: str) -> Iterator[bytes]:
-    """The ids of the chunks of one text that are there."""
-    assert found.collection and found.target
-    for start in range(0, 1 << 20, CHUNKS_A_STEP):
-        uuids = [uuid5(f"{key}#{n}", found.job.source.namespace) for n in range(start, start + CHUNKS_A_STEP)]
-        there = present(found.target.connection, found.collection, uuids, tenant)
-        yield from there
-        if len(there) < CHUNKS_A_STEP:
-            return

@@ -1,20 +1,20 @@
 """Everything that can be known about a job before it runs: its faults against data, models and server, all at once."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
-from encoders.chunking import Splitter
 from encoders.models import EXTRA
 from encoders.sharing import shared_encoder
 from jobs.embedded import running_server
 from jobs.incremental import delete_faults, is_tracked
 from jobs.modules import merge_faults, module_remarks, with_modules
 from jobs.versions import version_faults, with_version
+from pipelines.chunk import splitter_of
 from pipelines.layout import Layout, layout_of
 from pipelines.sources import Shard, Source, source_of
 from pipelines.targets.stored import kept_by_merge
@@ -49,6 +49,11 @@ class Findings:
     def exit_code(self) -> int:
         """0 nothing wrong, 2 the job, 3 the world."""
         return 2 if self.faults else 3 if self.away else 0
+
+    def objects_there(self) -> int:
+        """How many objects the collection has, all tenants together. Raises WorldError."""
+        with closing(WeaviateTarget(self.job.target, self.collection)) as target:
+            return target.count()
 
     def attempt(self, step: Callable[[], T]) -> T | None:
         """What `step` gives, or None with its faults kept."""
@@ -168,8 +173,7 @@ def _look_at_chunks(found: Findings) -> None:
     """See that texts can be cut by the tokens of the model that the job names; a model with faults of its own is not asked."""
     chunk = found.job.chunk
     if chunk and chunk.model in found.dims:
-        with shared_encoder(found.job.vectors[chunk.model]) as encoder:
-            Splitter(encoder, chunk.tokens, chunk.overlap)
+        splitter_of(chunk, found.job.vectors[chunk.model])
 
 
 def _remarks(found: Findings) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.masking import masked
@@ -90,12 +91,18 @@ class Report:
         return examples(self.plan.notes)
 
 
-def stored_rejections(folder: str) -> Iterator[dict[str, Any]]:
-    """The rejections in the Parquet files of `folder`, in file order; none where there is no folder."""
+def stored_tables(folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rejections in the Parquet files of `folder`, one file a shard, in file order; none where there is no folder."""
     files, root = fsspec.core.url_to_fs(folder)
     for path in sorted(files.glob(f"{root}/*.parquet")):
         with files.open(path, "rb") as file:
-            yield from pq.read_table(file, schema=REJECTED).to_pylist()
+            yield pq.read_table(file, schema=REJECTED, columns=columns)
+
+
+def stored_rejections(folder: str) -> Iterator[dict[str, Any]]:
+    """The same, row by row."""
+    for table in stored_tables(folder):
+        yield from table.to_pylist()
 
 
 def examples(folder: str) -> dict[str, list[dict[str, Any]]]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from encoders.base import Encoder
-from encoders.chunking import Splitter
 from encoders.sharing import shared_encoder
 from jobs.examine import Findings
 from jobs.foresight import failing_values, foresee
 from jobs.sample import Sample, Texts
-from pipelines.chunk import chunk_objects
+from pipelines.chunk import chunk_objects, cut_texts, splitter_of
 from pipelines.compose import Parts
 from pipelines.media import FETCHERS, fetch_media
 from pipelines.one_vector import parts_of
@@ -99,10 +98,8 @@ def _chunked(found: Findings, objects: pa.RecordBatch) -> pa.RecordBatch:
     chunk = found.job.chunk
     if chunk is None:
         return objects
-    with shared_encoder(found.job.vectors[chunk.model]) as encoder:
-        splitter = Splitter(encoder, chunk.tokens, chunk.overlap)
-    chunks = splitter.split([text or "" for text in objects.column(chunk.property).to_pylist()])
-    return concat(list(chunk_objects(objects, chunk, chunks)))
+    splitter = splitter_of(chunk, found.job.vectors[chunk.model])
+    return concat(list(chunk_objects(objects, chunk, cut_texts(objects, chunk, splitter))))
 
 
 def _with_media(found: Findings, sample: Sample, objects: pa.RecordBatch) -> pa.RecordBatch:

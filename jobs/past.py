@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-import fsspec
-import pyarrow.parquet as pq
-
-from jobs.figures import Report
+from jobs.figures import Report, stored_tables
 from pipelines.summaries import SUMMARIES, stored_summary
 from schemas.errors import JobError
 from schemas.job import Job
@@ -41,12 +38,7 @@ def past_report(job: Job, run: str) -> Report:
 
 def failed_rows(folder: str) -> int:
     """The distinct rows in the rejections of `folder`, one file a shard."""
-    files, root = fsspec.core.url_to_fs(folder)
-    total = 0
-    for path in files.glob(f"{root}/*.parquet"):
-        with files.open(path, "rb") as file:
-            total += len(pq.read_table(file, columns=["row"]).column("row").unique())
-    return total
+    return sum(len(table.column("row").unique()) for table in stored_tables(folder, ["row"]))
 
 
 def _started(run: str, summary: Summary) -> datetime:

@@ -1,12 +1,10 @@
 """Proof that a load finds the objects that are there: some of the source's ids are looked up."""
 
-from contextlib import closing
-
 import pyarrow as pa
 
 from jobs.examine import Findings
 from jobs.sample import Sample
-from pipelines.targets.sampled import count_present
+from pipelines.targets.sampled import present
 from schemas.columns import KEY, TENANT, UUID
 from schemas.objects import uuid5
 
@@ -19,22 +17,20 @@ def prove_ids(found: Findings, sample: Sample, known: list[str], append: bool) -
     assert found.collection and found.target
     if sample.objects is None or append:
         return
-    with closing(type(found.target)(found.job.target, found.collection)) as target:
-        there = target.count()
     uuids = _ids(found, sample.objects)
     tenants = sample.objects.column(TENANT).to_pylist() if TENANT in sample.objects.schema.names else [known[0]] * len(uuids)
-    present = sum(
-        count_present(found.target.connection, found.collection, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name)
+    there = sum(
+        len(present(found.target.connection, found.collection, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name))
         for name in known
     )
-    if not present:
+    if not there:
         found.faults.append(
-            f"source.{'uuid' if found.job.source.uuid else 'key'}: the collection {found.collection.name} holds {there:,} objects, and none of "
+            f"source.{'uuid' if found.job.source.uuid else 'key'}: the collection {found.collection.name} holds {found.objects_there():,} objects, and none of "
             f"{len(uuids):,} rows of the source is among them: the load would not replace but add. If their ids were made in another way "
             "(another key, a namespace), use that; if these rows are new, say --append"
         )
-    elif present < len(uuids):
-        found.remarks.append(f"of {len(uuids):,} rows in the sample {present:,} are in the collection already and will be replaced")
+    elif there < len(uuids):
+        found.remarks.append(f"of {len(uuids):,} rows in the sample {there:,} are in the collection already and will be replaced")
 
 
 def _ids(found: Findings, objects: pa.RecordBatch) -> list[bytes]:

@@ -1,12 +1,11 @@
 """`warpbeam publish`: the alias moves to the version that was verified, and back."""
 
-import json
-from typing import Any
+from contextlib import closing
 
-import fsspec
 from rich.console import Console
 
 from jobs.examine import with_server
+from jobs.verify_report import stored_report
 from jobs.versions import Versions, look_up
 from pipelines.targets.aliases import move_alias, version_name
 from pipelines.targets.connection import Connection
@@ -27,11 +26,8 @@ def publish(job: Job, console: Console, back: bool = False) -> str:
     versions = look_up(job)
     number = _older(versions) if back else _verified(job, versions)
     name = version_name(versions.base, number)
-    connection = Connection(job.target.weaviate, job.target.timeout_s, job.target.retry_s)
-    try:
+    with closing(Connection(job.target.weaviate, job.target.timeout_s, job.target.retry_s)) as connection:
         move_alias(connection, alias, name)
-    finally:
-        connection.close()
     before = version_name(versions.base, versions.published) if versions.published else "nothing"
     console.print(f"{alias} stands for {name} now; before, for {before}. Nothing was deleted.", highlight=False)
     return name
@@ -49,7 +45,7 @@ def _verified(job: Job, versions: Versions) -> int:
     if waiting <= (versions.published or 0):
         raise JobError(f"there is no version of {versions.base} newer than the published one; `warpbeam run` loads one")
     name = version_name(versions.base, waiting)
-    verified, ran = (_stored(job, file) for file in ("verify.json", "report.json"))
+    verified, ran = (stored_report(job, file) for file in ("verify.json", "report.json"))
     if verified.get("collection") != name:
         raise JobError(f"{name} was not verified: run `warpbeam verify` on this job first")
     if verified.get("exit_code") != 0:
@@ -57,13 +53,3 @@ def _verified(job: Job, versions: Versions) -> int:
     if str(verified.get("ended", "")) < str(ran.get("started", "")):
         raise JobError(f"{name} was loaded after it was verified: verify it again")
     return waiting
-
-
-def _stored(job: Job, file: str) -> dict[str, Any]:
-    """A report that an earlier command wrote; empty if there is none."""
-    try:
-        with fsspec.open(f"{job.resolve(job.report).rstrip('/')}/{file}", "rt") as opened:
-            found: dict[str, Any] = json.load(opened)
-            return found
-    except (OSError, ValueError):
-        return {}

@@ -66,7 +66,7 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
     tell_report(console, report, as_json)
     if refused:
         say(f"[bold red]Deletes: {escape(refused)}[/]")
-    return report.exit_code or (1 if refused else 0)
+    return report.exit_code
 
 
 def _deleted(found: Findings, plan: Plan, outcome: Outcome, options: Options) -> str | None:

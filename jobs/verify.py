@@ -12,7 +12,7 @@ from jobs.incremental import recipes_of
 from jobs.sample import take_sample
 from jobs.verify_checks import missing_check, source_check, stale_check, surplus_check
 from jobs.verify_findings import Check, Wrong
-from jobs.verify_ids import collection_ids, source_ids
+from jobs.verify_ids import collection_ids, source_ids, tenants_of
 from jobs.verify_objects import Pass, look_at_objects, wanted
 from jobs.verify_repair import repaired
 from jobs.verify_report import Verification, last_failures, report_folder, store, tell
@@ -123,13 +123,3 @@ class _State:
             yield from look_at_vectors(found, sample, self.result, wrong)
         yield look_at_index(found)
         yield look_at_schema(found)
-
-
-def tenants_of(found: Findings) -> list[str]:
-    """The tenants that can hold what the job writes; "" where the collection has none."""
-    assert found.collection and found.target
-    tenant = found.job.target.tenant
-    if not found.collection.multi_tenant:
-        return [""]
-    awake = found.target.tenants.awake(found.target.tenants.status())
-    return [t for t in awake if t == tenant] if isinstance(tenant, str) else awake

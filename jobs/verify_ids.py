@@ -1,6 +1,6 @@
 """The ids that the source should give, and which of them the collection has, read in ranges at the same time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from encoders.chunking import Splitter
-from encoders.sharing import shared_encoder
 from jobs.examine import Findings
 from jobs.id_sets import CollectionIds, SourceIds, as_ids, compared, ids_of, ordered_ids, places, unmarked
+from pipelines.chunk import cut_texts, splitter_of
 from pipelines.identity import ids
 from pipelines.layout import Layout
 from pipelines.read import read_objects
@@ -31,9 +31,8 @@ def source_ids(found: Findings) -> SourceIds:
     source = unmarked(ordered_ids(source, [piece for n in range(len(source.shards)) for piece in _row_ids(found, source, n)]))
     if found.job.chunk is None:
         return source
-    with shared_encoder(found.job.vectors[found.job.chunk.model]) as encoder:
-        split = Splitter(encoder, found.job.chunk.tokens, found.job.chunk.overlap).split
-        pieces = [piece for n in range(len(source.shards)) for piece in _chunk_ids(found, source, n, split)]
+    splitter = splitter_of(found.job.chunk, found.job.vectors[found.job.chunk.model])
+    pieces = [piece for n in range(len(source.shards)) for piece in _chunk_ids(found, source, n, splitter)]
     chunks = ordered_ids(SourceIds(source.shards), pieces)
     return replace(source, ids=chunks.ids, shard=chunks.shard, row=chunks.row)
 
@@ -62,17 +61,15 @@ def _note_marked(source: SourceIds, number: int, raw: pa.RecordBatch, deleted: s
         source.marked[number] = np.concatenate([source.marked.get(number, rows[:0]), rows])
 
 
-def _chunk_ids(
-    found: Findings, source: SourceIds, number: int, split: Callable[[Sequence[str]], list[list[str]]]
-) -> Iterator[tuple[int, Ids, npt.NDArray[np.int64]]]:
+def _chunk_ids(found: Findings, source: SourceIds, number: int, splitter: Splitter) -> Iterator[tuple[int, Ids, npt.NDArray[np.int64]]]:
     """The ids of the chunks of a shard's rows, key#0 and on."""
     assert found.source and found.layout and found.job.chunk
     name = found.job.chunk.property
     slim = replace(found.layout, properties={name: found.layout.properties[name]}, vectors={}, media={})
     for objects, rejections in objects_in(found, source, number, slim):
-        texts = objects.column(name).to_pylist() if objects.num_rows else []
-        counts = [len(c) if t else 1 for t, c in zip(texts, split([t or "" for t in texts]) if texts else [], strict=True)]
         if objects.num_rows:
+            cut = zip(objects.column(name).to_pylist(), cut_texts(objects, found.job.chunk, splitter), strict=True)
+            counts = [len(pieces) if text else 1 for text, pieces in cut]
             yield number, _chunk_keys(objects, counts, slim.namespace), np.repeat(objects.column(ROW).to_numpy().astype(np.int64), counts)
         source.excused += [r.key for r in rejections if r.key]
 
@@ -137,11 +134,26 @@ def _enter(found: Findings, source: SourceIds, result: CollectionIds, tenant: st
 
 def _excused(found: Findings, source: SourceIds, tenant: str) -> Iterator[bytes]:
     """The ids of the chunks that are there of texts that cannot be read any more: a failed row counts as present."""
-    assert found.target and found.collection and found.layout
     for key in source.excused:
-        for start in range(0, 1 << 20, CHUNKS_A_STEP):
-            uuids = [uuid5(f"{key}#{n}", found.layout.namespace) for n in range(start, start + CHUNKS_A_STEP)]
-            there = present(found.target.connection, found.collection, uuids, tenant)
-            yield from there
-            if len(there) < CHUNKS_A_STEP:
-                break
+        yield from chunks_there(found, key, tenant)
+
+
+def chunks_there(found: Findings, key: str, tenant: str) -> Iterator[bytes]:
+    """The ids of the chunks of one text that the collection has. Raises WorldError."""
+    assert found.target and found.collection
+    for start in range(0, 1 << 20, CHUNKS_A_STEP):
+        uuids = [uuid5(f"{key}#{n}", found.job.source.namespace) for n in range(start, start + CHUNKS_A_STEP)]
+        there = present(found.target.connection, found.collection, uuids, tenant)
+        yield from there
+        if len(there) < CHUNKS_A_STEP:
+            return
+
+
+def tenants_of(found: Findings) -> list[str]:
+    """The tenants that can hold what the job writes; "" where the collection has none."""
+    assert found.collection and found.target
+    tenant = found.job.target.tenant
+    if not found.collection.multi_tenant:
+        return [""]
+    awake = found.target.tenants.awake(found.target.tenants.status())
+    return [t for t in awake if t == tenant] if isinstance(tenant, str) else awake

@@ -1,24 +1,22 @@
 """One pass over the source: missing objects get their keys, fingerprints are compared, and a sample is kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from encoders.chunking import Splitter
-from encoders.sharing import shared_encoder
 from jobs.examine import Findings
 from jobs.id_sets import CollectionIds, SourceIds, ids_of, places
 from jobs.incremental import recipes_of
 from jobs.verify_findings import Wrong
 from jobs.verify_ids import objects_in
 from jobs.verify_stale import Staleness
-from pipelines.chunk import chunk_objects
+from pipelines.chunk import chunk_objects, cut_texts, splitter_of
 from pipelines.targets.cursor import Ids
 from pipelines.targets.fingerprints import read_fingerprints
-from schemas.columns import ROW, SHARD, TENANT, UUID, Rejection, concat, set_column
+from schemas.columns import ROW, SHARD, UUID, Rejection, by_tenant, concat, set_column
 from schemas.fingerprints import fingerprints
 
 FULL = 1_000_000  # objects; of more only a sample's fingerprints are compared
@@ -76,24 +74,23 @@ def wanted(source: SourceIds, there: CollectionIds, sample: int | None, failures
 def look_at_objects(found: Findings, source: SourceIds, want: Wanted, recipes: dict[str, bytes], wrong: Wrong) -> Pass:
     """Read the wanted shards, and compare. Raises WorldError."""
     result = Pass(full=want.compare is None)
+    pieces = _cutter(found)
     for number in want.shards:
         for objects, rejections in objects_in(found, source, number):
             _known_failures(source, want, number, rejections, result, wrong)
-            for batch in _pieces(found, objects) if objects.num_rows else ():
+            for batch in pieces(objects) if objects.num_rows else ():
                 _look_at(found, batch, want, recipes, result, wrong)
     return result
 
 
-def _pieces(found: Findings, objects: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The objects that a run would write for these rows."""
-    spec = found.job.chunk
+def _cutter(found: Findings) -> Callable[[pa.RecordBatch], Iterable[pa.RecordBatch]]:
+    """What gives the objects that a run would write for rows."""
+    spec, layout = found.job.chunk, found.layout
     if spec is None:
-        yield objects
-        return
-    with shared_encoder(found.job.vectors[spec.model]) as encoder:
-        chunks = Splitter(encoder, spec.tokens, spec.overlap).split([t or "" for t in objects.column(spec.property).to_pylist()])
-    assert found.layout
-    yield from chunk_objects(objects, spec, chunks, found.layout.namespace)
+        return lambda objects: [objects]
+    assert layout
+    splitter = splitter_of(spec, found.job.vectors[spec.model])
+    return lambda objects: chunk_objects(objects, spec, cut_texts(objects, spec, splitter), layout.namespace)
 
 
 def _known_failures(source: SourceIds, want: Wanted, number: int, rejections: list[Rejection], result: Pass, wrong: Wrong) -> None:
@@ -151,22 +148,12 @@ def stored_prints(found: Findings, batch: pa.RecordBatch, readable: Sequence[str
     """The stored fingerprints of the objects of `batch`, by position; of tenants that are not `readable`, none. Raises WorldError."""
     assert found.target and found.collection
     stored: dict[int, list[bytes]] = {}
-    for tenant, positions, uuids in by_tenant(found, batch):
+    for tenant, positions, uuids in by_tenant(batch, found.job.target.fixed_tenant):
         if readable is not None and tenant not in readable:
             continue
         known = read_fingerprints(found.target.connection, found.collection, uuids, tenant)
         stored |= {i: known[u] for i, u in zip(positions, uuids, strict=True) if u in known}
     return stored
-
-
-def by_tenant(found: Findings, batch: pa.RecordBatch) -> Iterator[tuple[str, list[int], list[bytes]]]:
-    """(tenant, positions, uuids) of the objects of `batch`."""
-    fixed = found.job.target.tenant if isinstance(found.job.target.tenant, str) else ""
-    uuids = batch.column(UUID).to_pylist()
-    tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [fixed] * len(uuids)
-    for tenant in dict.fromkeys(tenants):
-        positions = [i for i, t in enumerate(tenants) if t == tenant]
-        yield tenant, positions, [uuids[i] for i in positions]
 
 
 def mark(result: Pass, objects: pa.RecordBatch, distrusted: bool = False) -> None:
@@ -192,7 +179,7 @@ def sample_staleness(found: Findings, objects: pa.RecordBatch) -> Staleness | No
     tenants = found.target.tenants
     readable = tenants.awake(tenants.status()) if found.collection.multi_tenant else None
     result = Staleness()
-    for batch in _pieces(found, objects):
+    for batch in _cutter(found)(objects):
         prints = fingerprints(batch, found.job.vectors, recipes)
         result.add(sorted(found.job.vectors), prints, stored_prints(found, batch, readable))
     return result

@@ -42,13 +42,19 @@ def report_folder(job: Job) -> str:
     return job.resolve(job.report).rstrip("/")
 
 
-def last_failures(job: Job) -> dict[tuple[str, int], str]:
-    """(shard, row) -> why, of the rows that failed in the last run."""
+def stored_report(job: Job, name: str) -> dict[str, Any]:
+    """The report `name` (report.json, verify.json) that an earlier command wrote; empty if there is none."""
     try:
-        with fsspec.open(f"{report_folder(job)}/report.json", "rt", encoding="utf-8") as file:
-            folder = json.load(file).get("failures_path")
+        with fsspec.open(f"{report_folder(job)}/{name}", "rt", encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+            return found
     except (OSError, ValueError):
         return {}
+
+
+def last_failures(job: Job) -> dict[tuple[str, int], str]:
+    """(shard, row) -> why, of the rows that failed in the last run."""
+    folder = stored_report(job, "report.json").get("failures_path")
     return {(r["shard"], r["row"]): f"{r['code']}: {r['message']}" for r in stored_rejections(folder)} if folder else {}
 
 

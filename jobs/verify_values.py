@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from jobs.examine import Findings
 from jobs.verify_findings import Check, Wrong
-from jobs.verify_objects import Pass, by_tenant, mark
-from pipelines.targets.stored import IDS, Kept, by_ids, search_request, values_of
+from jobs.verify_objects import Pass, mark
+from pipelines.targets.stored import Kept, search_by_ids, uuid_of, values_of
 from schemas.collection import Property
+from schemas.columns import by_tenant
 from schemas.objects import coerce, shorten
 
 CLOSE = {"geoCoordinates": 1e-6}  # stored in 32 bits
@@ -61,16 +62,13 @@ def _check(objects: int, different: int, properties: Sequence[Property], named: 
 def _stored(found: Findings, sample: pa.RecordBatch, properties: Sequence[Property]) -> dict[int, dict[str, Any]]:
     """The stored values of the objects of `sample`, by position."""
     assert found.target and found.collection
-    kept = Kept(tuple(properties), (), ())
+    kept = Kept.of(properties)
     known = {p.name: p for p in properties}
     stored: dict[int, dict[str, Any]] = {}
-    for tenant, positions, uuids in by_tenant(found, sample):
+    for tenant, positions, uuids in by_tenant(sample, found.job.target.fixed_tenant):
         place = dict(zip(uuids, positions, strict=True))
-        for start in range(0, len(uuids), IDS):
-            request = search_request(found.collection, kept, tenant, **by_ids(uuids[start : start + IDS]))
-            for r in found.target.connection.call("Search", request).results:
-                uuid = bytes.fromhex(r.metadata.id.replace("-", ""))
-                stored[place[uuid]] = dict(values_of(r.properties.non_ref_props, known))
+        for result in search_by_ids(found.target.connection, found.collection, kept, uuids, tenant):
+            stored[place[uuid_of(result)]] = dict(values_of(result.properties.non_ref_props, known))
     return stored
 
 

@@ -10,10 +10,11 @@ from encoders.base import Vectors
 from jobs.examine import Findings
 from jobs.matching import ALIKE, MOST, SAME, Match, encoded, match
 from jobs.verify_findings import Check, Wrong
-from jobs.verify_objects import Pass, by_tenant, mark
+from jobs.verify_objects import Pass, mark
 from pipelines.targets.fingerprints import read_vectors
+from pipelines.targets.stored import uuid_of
 from schemas.collection import VectorConfig
-from schemas.columns import CHUNK, KEY, VECTOR
+from schemas.columns import CHUNK, KEY, VECTOR, by_tenant
 from schemas.job import VectorSpec
 
 OBJECTS = 48  # whose vectors are made again
@@ -50,7 +51,7 @@ def look_at_vectors(found: Findings, sample: pa.RecordBatch, result: Pass, wrong
 def _stored(found: Findings, rows: pa.RecordBatch, name: str) -> list[Vectors | None]:
     assert found.target and found.collection
     vectors: list[Vectors | None] = [None] * rows.num_rows
-    for tenant, positions, uuids in by_tenant(found, rows):
+    for tenant, positions, uuids in by_tenant(rows, found.job.target.fixed_tenant):
         known = read_vectors(found.target.connection, found.collection, [name], uuids, tenant)
         for i, uuid in zip(positions, uuids, strict=True):
             vectors[i] = known.get(uuid, {}).get(name)
@@ -109,7 +110,7 @@ def _recalled(found: Findings, config: VectorConfig, name: str, rows: pa.RecordB
     if config.distance == "dot":
         return Check(check, None, "not asked: by dot product a longer vector may be nearer than the own one")
     asked, lost = 0, []
-    for tenant, positions, uuids in by_tenant(found, rows):
+    for tenant, positions, uuids in by_tenant(rows, found.job.target.fixed_tenant):
         for i, uuid in zip(positions, uuids, strict=True):
             vector = vectors[i]
             if vector is not None:
@@ -157,4 +158,4 @@ def nearest(found: Findings, config: VectorConfig, vector: npt.NDArray[np.float3
         uses_127_api=True,
     )
     results = found.target.connection.call("Search", request).results
-    return [(bytes.fromhex(r.metadata.id.replace("-", "")), float(r.metadata.distance)) for r in results]
+    return [(uuid_of(r), float(r.metadata.distance)) for r in results]

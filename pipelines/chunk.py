@@ -49,6 +49,17 @@ def _objects(light: pa.RecordBatch, part: pa.RecordBatch, spec: ChunkSpec, lengt
     return objects
 
 
+def splitter_of(spec: ChunkSpec, vector: VectorSpec) -> Splitter:
+    """What cuts texts by the tokens of `vector`'s model; made once, since it takes the tokenizer apart. Raises JobError."""
+    with shared_encoder(vector) as encoder:
+        return Splitter(encoder, spec.tokens, spec.overlap)
+
+
+def cut_texts(batch: pa.RecordBatch, spec: ChunkSpec, splitter: Splitter) -> list[list[str]]:
+    """The pieces of each row's text, as `chunk_objects` takes them."""
+    return splitter.split([text or "" for text in batch.column(spec.property).to_pylist()])
+
+
 class ChunkObjects(beam.PTransform):
     """Objects to objects, one per chunk."""
 
@@ -68,12 +79,10 @@ class _Chunk(beam.DoFn):
         self.splitter: Splitter | None = None
 
     def setup(self) -> None:
-        with shared_encoder(self.vector) as encoder:
-            self.splitter = Splitter(encoder, self.spec.tokens, self.spec.overlap)
+        self.splitter = splitter_of(self.spec, self.vector)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         assert self.splitter is not None
         with phase("chunk", batch):
-            texts = [t or "" for t in batch.column(self.spec.property).to_pylist()]
-            chunks = self.splitter.split(texts)
+            chunks = cut_texts(batch, self.spec, self.splitter)
         yield from chunk_objects(batch, self.spec, chunks, self.namespace)

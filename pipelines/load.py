@@ -61,8 +61,9 @@ def build(root: Any, plan: Plan) -> None:
     if job.chunk:
         objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
     if plan.recipes:
-        tenant = job.target.tenant if isinstance(job.target.tenant, str) else ""
-        objects = objects | "SkipUnchanged" >> SkipUnchanged(plan.target, job.vectors, plan.recipes, plan.dims, tenant, plan.adopt)
+        objects = objects | "SkipUnchanged" >> SkipUnchanged(
+            plan.target, job.vectors, plan.recipes, plan.dims, job.target.fixed_tenant, plan.adopt
+        )
     if layout.media:
         media = {name: job.media[name].fetch for name in layout.media}
         stored = frozenset(name for name in media if job.media[name].store)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipelines.metrics import count, phase
 from pipelines.precomputed import fixed
 from pipelines.targets import Target
-from schemas.columns import FINGERPRINTS, TENANT, UNCHANGED, UUID, VECTOR, properties_of, set_column
+from schemas.columns import FINGERPRINTS, UNCHANGED, VECTOR, by_tenant, properties_of, set_column
 from schemas.fingerprints import fingerprints
 from schemas.job import VectorSpec
 
@@ -103,7 +103,7 @@ class _Skip(beam.DoFn):
     def _stored(self, batch: pa.RecordBatch) -> dict[int, Sequence[bytes]]:
         """The stored fingerprints by position."""
         found: dict[int, Sequence[bytes]] = {}
-        for tenant, rows, uuids in self._by_tenant(batch):
+        for tenant, rows, uuids in by_tenant(batch, self.tenant):
             known = self.target.fingerprints(uuids, tenant)
             found |= {i: known[u] for i, u in zip(rows, uuids, strict=True) if u in known}
         return found
@@ -111,21 +111,13 @@ class _Skip(beam.DoFn):
     def _adopted(self, batch: pa.RecordBatch, stored: Mapping[int, Sequence[bytes]]) -> dict[int, Sequence[bytes]]:
         """For objects that are there without fingerprints those that their stored properties give."""
         found: dict[int, Sequence[bytes]] = {}
-        for tenant, rows, uuids in self._by_tenant(batch, [i for i, known in stored.items() if not known]):
+        for tenant, rows, uuids in by_tenant(batch, self.tenant, [i for i, known in stored.items() if not known]):
             order, objects = self.target.objects(uuids, tenant)
             names = [n for n in properties_of(objects.schema) if n in batch.schema.names]
             made = fingerprints(objects.select(names), self.vectors, self.recipes) if names else []
             by_uuid = dict(zip(order, made, strict=False))
             found |= {i: by_uuid[u] for i, u in zip(rows, uuids, strict=True) if u in by_uuid}
         return found
-
-    def _by_tenant(self, batch: pa.RecordBatch, rows: Sequence[int] | None = None) -> Iterator[tuple[str, list[int], list[bytes]]]:
-        uuids = batch.column(UUID).to_pylist()
-        chosen = list(range(batch.num_rows)) if rows is None else list(rows)
-        tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [self.tenant] * batch.num_rows
-        for tenant in dict.fromkeys(tenants[i] for i in chosen):
-            own = [i for i in chosen if tenants[i] == tenant]
-            yield tenant, own, [uuids[i] for i in own]
 
     def _with_vectors(
         self, changed: pa.RecordBatch, positions: npt.NDArray[np.int64], prints: Prints, stored: Mapping[int, Sequence[bytes]]
@@ -135,7 +127,7 @@ class _Skip(beam.DoFn):
         wanted = reusable(sorted(self.vectors), list(self.dims), prints, {i: s for i, s in stored.items() if i in place})
         rows = sorted({place[i] for found in wanted.values() for i in found})
         read: dict[int, dict[str, npt.NDArray[np.float32]]] = {}
-        for tenant, own, uuids in self._by_tenant(changed, rows):
+        for tenant, own, uuids in by_tenant(changed, self.tenant, rows):
             there = self.target.vectors(uuids, list(wanted), tenant)
             read |= {i: there.get(u, {}) for i, u in zip(own, uuids, strict=True)}
         for name, dim in self.dims.items():

@@ -30,6 +30,16 @@ def is_reserved(column: str) -> bool:
     return column.startswith("@")
 
 
+def by_tenant(batch: pa.RecordBatch, fixed: str = "", rows: Sequence[int] | None = None) -> Iterator[tuple[str, list[int], list[bytes]]]:
+    """(tenant, positions, uuids) of the objects of `batch`, or of its `rows`; without a column all are in the tenant `fixed`."""
+    uuids = batch.column(UUID).to_pylist()
+    chosen = range(batch.num_rows) if rows is None else rows
+    tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [fixed] * batch.num_rows
+    for tenant in dict.fromkeys(tenants[i] for i in chosen):
+        positions = [i for i in chosen if tenants[i] == tenant]
+        yield tenant, positions, [uuids[i] for i in positions]
+
+
 def properties_of(schema: pa.Schema) -> list[str]:
     """The property columns of `schema`, in order."""
     return [name for name in schema.names if not is_reserved(name)]

@@ -143,6 +143,11 @@ class TargetSpec(Part):
     timeout_s: float = Field(90, gt=0, description="Seconds that one request may take.")
     retry_s: float = Field(300, ge=0, description="Seconds for which a server that is away or overloaded is tried again.")
 
+    @property
+    def fixed_tenant(self) -> str:
+        """The one tenant of all rows; "" where there is none, or a column names it."""
+        return self.tenant if isinstance(self.tenant, str) else ""
+
 
 def _model(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value

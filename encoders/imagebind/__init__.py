@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from encoders.base import Encoding, Groups, Progress, Role, Vectors
+from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
 from encoders.imagebind.sizes import CLIPS, CONTEXT, TOWERS
 from encoders.imagebind.tokens import Tokenizer
@@ -32,7 +32,7 @@ ROWS = 256
 Prepared = npt.NDArray[np.float32]
 
 
-class ImageBindEncoder:
+class ImageBindEncoder(LoadedLate):
     """One ImageBind; each part of it is loaded when its first value comes."""
 
     modalities = frozenset(MODALITIES)
@@ -46,14 +46,6 @@ class ImageBindEncoder:
         self._towers: dict[str, ImageBind] = {}
         self._tokenizer: Tokenizer | None = None
         self._loading = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: never the model."""
-        return {"spec": self.spec}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start unloaded."""
-        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def dim(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.targets.connection import Connection
-from pipelines.targets.stored import IDS, Kept, by_ids, search_request
+from pipelines.targets.stored import Kept, search_by_ids, search_request, uuid_of
 from schemas.collection import Collection
 from schemas.fingerprints import STORED_JOB
 
@@ -25,12 +25,11 @@ def id_ranges(count: int) -> list[tuple[int, int]]:
 
 def read_ids(connection: Connection, collection: Collection, tenant: str, first: int, end: int) -> Iterator[Ids]:
     """The ids from `first` up to but not `end`, in ascending order, in pages. Raises WorldError."""
-    nothing = Kept((), (), ())
     after = first - 1
     while after < end - 1:
         cursor = {"after": str(uuid.UUID(int=after))} if after >= 0 else {}
-        reply = connection.call("Search", search_request(collection, nothing, tenant, limit=PAGE, **cursor))
-        found = [_id(result.metadata) for result in reply.results]
+        reply = connection.call("Search", search_request(collection, Kept.of(), tenant, limit=PAGE, **cursor))
+        found = [uuid_of(result) for result in reply.results]
         inside = [u for u in found if int.from_bytes(u) < end]
         if inside:
             yield np.frombuffer(b"".join(inside), "S16")
@@ -41,16 +40,8 @@ def read_ids(connection: Connection, collection: Collection, tenant: str, first:
 
 def read_jobs(connection: Connection, collection: Collection, uuids: Sequence[bytes], tenant: str) -> dict[bytes, str]:
     """Which job wrote each of those of `uuids` that are there; "" where the object does not say. Raises WorldError."""
-    wanted = Kept((collection.properties[STORED_JOB],), (), ())
     found = {}
-    for start in range(0, len(uuids), IDS):
-        reply = connection.call("Search", search_request(collection, wanted, tenant, **by_ids(uuids[start : start + IDS])))
-        for result in reply.results:
-            value = result.properties.non_ref_props.fields.get(STORED_JOB)
-            found[_id(result.metadata)] = value.text_value if value is not None else ""
+    for result in search_by_ids(connection, collection, Kept.of([collection.properties[STORED_JOB]]), uuids, tenant):
+        value = result.properties.non_ref_props.fields.get(STORED_JOB)
+        found[uuid_of(result)] = value.text_value if value is not None else ""
     return found
-
-
-def _id(metadata: object) -> bytes:
-    packed = bytes(metadata.id_as_bytes)  # type: ignore[attr-defined]
-    return packed or bytes.fromhex(metadata.id.replace("-", ""))  # type: ignore[attr-defined]

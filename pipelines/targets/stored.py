@@ -1,15 +1,16 @@
 """What the collection has: objects read back by id, as far as the job does not name them, to be sent again with the rest."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.targets.connection import Connection
 from pipelines.targets.messages import fill, setters, uuid_text
-from schemas.collection import Collection, Property
+from schemas.collection import LEGACY, Collection, Property, VectorConfig
 from schemas.fingerprints import STORED, STORED_JOB
 
 IDS = 2048  # a request; the server answers at most 10,000
@@ -23,6 +24,15 @@ class Kept:
     references: tuple[tuple[str, str], ...]  # (property, target collection)
     vectors: tuple[str, ...]
     unnamed: bool = False  # the class's one unnamed vector
+
+    @classmethod
+    def of(
+        cls, properties: Iterable[Property] = (), vectors: Iterable[VectorConfig] = (), references: Iterable[tuple[str, str]] = ()
+    ) -> "Kept":
+        """These properties, vectors and references."""
+        chosen = list(vectors)
+        named = tuple(v.name for v in chosen if not v.unnamed)
+        return cls(tuple(properties), tuple(references), named, len(named) < len(chosen))
 
     @property
     def nothing(self) -> bool:
@@ -39,21 +49,34 @@ class Kept:
 
 def kept_by_merge(collection: Collection, properties: Sequence[str], vectors: Sequence[str]) -> Kept:
     """What `collection` has besides the `properties` and `vectors` that a job names."""
-    rest = [v for name, v in collection.vectors.items() if name not in vectors]
-    return Kept(
-        properties=tuple(p for name, p in collection.properties.items() if name not in properties and name not in (STORED, STORED_JOB)),
-        references=tuple((name, target) for name, targets in collection.references.items() for target in targets),
-        vectors=tuple(v.name for v in rest if not v.unnamed),
-        unnamed=any(v.unnamed for v in rest),
+    return Kept.of(
+        (p for name, p in collection.properties.items() if name not in properties and name not in (STORED, STORED_JOB)),
+        (v for name, v in collection.vectors.items() if name not in vectors),
+        ((name, target) for name, targets in collection.references.items() for target in targets),
     )
 
 
 def read_kept(connection: Connection, collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> dict[str, Any]:
     """For each of `uuids` that is there, by uuid text, a BatchObject with only what is `kept`. Raises WorldError."""
-    found: dict[str, Any] = {}
+    return dict(_partial(result, collection, kept) for result in search_by_ids(connection, collection, kept, uuids, tenant))
+
+
+def search_by_ids(connection: Connection, collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> Iterator[Any]:
+    """The search result of each of `uuids` that is there, with what is `kept`; in no order. Raises WorldError."""
     for start in range(0, len(uuids), IDS):
-        reply = connection.call("Search", search_request(collection, kept, tenant, **by_ids(uuids[start : start + IDS])))
-        found.update(_partial(result, collection, kept) for result in reply.results)
+        yield from connection.call("Search", search_request(collection, kept, tenant, **by_ids(uuids[start : start + IDS]))).results
+
+
+def uuid_of(result: Any) -> bytes:
+    """The 16 bytes of a search result's id."""
+    return bytes(result.metadata.id_as_bytes) or bytes.fromhex(result.metadata.id.replace("-", ""))
+
+
+def vectors_of(result: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """The single vectors in a search result: name -> (dim,) float32; the unnamed one as `default`."""
+    found = {v.name: np.frombuffer(v.vector_bytes, "<f4") for v in result.metadata.vectors if v.vector_bytes}
+    if result.metadata.vector_bytes:
+        found[LEGACY] = np.frombuffer(result.metadata.vector_bytes, "<f4")
     return found
 
 

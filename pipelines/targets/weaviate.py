@@ -20,7 +20,7 @@ from pipelines.targets.sampled import read_objects
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
 from schemas.collection import LEGACY, Collection, parse_collection
-from schemas.columns import TENANT, UUID, properties_of
+from schemas.columns import TENANT, by_tenant, properties_of
 from schemas.errors import JobError, WorldError
 from schemas.job import TargetSpec, TenantSpec
 from schemas.objects import Reasons
@@ -177,29 +177,26 @@ class WeaviateTarget:
         self.connection.close()
 
     def _messages(self, batch: pa.RecordBatch) -> list[Any]:
-        collection, tenant = self._needed, self.spec.tenant
-        fixed = tenant if isinstance(tenant, str) else ""
-        if isinstance(tenant, TenantSpec):
+        collection = self._needed
+        if isinstance(self.spec.tenant, TenantSpec):
             self.tenants.ensure(batch.column(TENANT).unique().to_pylist())
         properties = [collection.properties[name] for name in properties_of(batch.schema) if name in collection.properties]
-        made = messages(batch, collection.name, properties, collection.vectors, fixed, self.job)
+        made = messages(batch, collection.name, properties, collection.vectors, self.spec.fixed_tenant, self.job)
         if self.spec.write == "merge":
-            self._merge(made, batch, fixed)
+            self._merge(made, batch)
         return made
 
-    def _merge(self, made: list[Any], batch: pa.RecordBatch, tenant: str) -> None:
+    def _merge(self, made: list[Any], batch: pa.RecordBatch) -> None:
         """Add to each message what the stored object has and the job does not name."""
         vectors = [name for name in self._needed.vectors if f"@vector/{name}" in batch.schema.names]
         kept = kept_by_merge(self._needed, properties_of(batch.schema), vectors)
         if kept.nothing:
             return
-        uuids = batch.column(UUID).to_pylist()
-        tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [tenant] * len(uuids)
-        for name in dict.fromkeys(tenants):
-            found = read_kept(self.connection, self._needed, kept, [u for u, t in zip(uuids, tenants, strict=True) if t == name], name)
-            for message, uuid, own in zip(made, uuids, tenants, strict=True):
-                if own == name and uuid_text(uuid) in found:
-                    message.MergeFrom(found[uuid_text(uuid)])
+        for tenant, positions, uuids in by_tenant(batch, self.spec.fixed_tenant):
+            found = read_kept(self.connection, self._needed, kept, uuids, tenant)
+            for i, uuid in zip(positions, uuids, strict=True):
+                if uuid_text(uuid) in found:
+                    made[i].MergeFrom(found[uuid_text(uuid)])
 
     def _request(self, group: list[Any]) -> Any:
         from weaviate.proto.v1 import base_pb2, batch_pb2
