@@ -53,11 +53,11 @@ def job(index: str) -> float:
     from rich.console import Console
 
     from encoders.sharing import shared_encoder
-    from jobs.examine import examined, with_server
+    from jobs.examine.findings import examined, with_server
+    from jobs.examine.sample import take_sample
     from jobs.execute import executed
     from jobs.job_file import load_job
     from jobs.run import plan_of
-    from jobs.sample import take_sample
 
     definition = json.loads((ROOT / "examples" / "stdlib.json").read_text()) | {"class": "Benchmark"}
     definition["vectorConfig"]["text"]["vectorIndexType"] = index

@@ -68,7 +68,7 @@ def one(path: str) -> None:
     import httpx
     from rich.console import Console
 
-    from jobs.examine import with_server
+    from jobs.examine.findings import with_server
     from jobs.job_file import load_job
     from jobs.run import run
 

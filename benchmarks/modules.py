@@ -156,11 +156,11 @@ def load(path: str) -> None:
     from rich.console import Console
 
     from encoders.sharing import shared_encoder
-    from jobs.examine import examined
+    from jobs.examine.findings import examined
+    from jobs.examine.sample import take_sample
     from jobs.execute import executed
     from jobs.job_file import load_job
     from jobs.run import plan_of
-    from jobs.sample import take_sample
 
     with examined(load_job(path)) as found:
         take_sample(found)

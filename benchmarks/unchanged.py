@@ -61,11 +61,11 @@ def one(path: str) -> None:
     """Run the job here, and print what it took and counted."""
     from rich.console import Console
 
-    from jobs.examine import examined
+    from jobs.examine.findings import examined
+    from jobs.examine.sample import take_sample
     from jobs.execute import executed
     from jobs.job_file import load_job
     from jobs.run import _created, plan_of
-    from jobs.sample import take_sample
 
     with examined(load_job(path)) as found:
         take_sample(found)
@@ -89,7 +89,7 @@ def run(path: Path) -> dict[str, object]:
 
 def peer(path: Path, rows: int) -> float:
     """Seconds to read all fingerprints by id, 1,000 a request, two threads."""
-    from jobs.examine import with_server
+    from jobs.examine.findings import with_server
     from jobs.job_file import load_job
     from pipelines.targets.weaviate import WeaviateTarget
     from schemas.objects import uuid5
@@ -108,7 +108,7 @@ def main() -> None:
     """Load, run again, change prices, run again."""
     import httpx
 
-    from jobs.examine import with_server
+    from jobs.examine.findings import with_server
     from jobs.job_file import load_job
 
     parser = argparse.ArgumentParser()

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from jobs.examine import Findings
+from jobs.examine.findings import Findings
+from jobs.examine.matching import SAME, compare
+from jobs.examine.proof import stored_sample, tenants_written
+from jobs.examine.sample import Sample
 from jobs.incremental import is_tracked
-from jobs.matching import SAME, compare
-from jobs.proof import stored_sample, tenants_written
-from jobs.sample import Sample
 from schemas.errors import JobError
 
 

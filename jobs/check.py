@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from rich.console import Console
 
 from encoders import clip_modes, container_mode, family
-from jobs.examine import Findings, examined
-from jobs.measure import measure
-from jobs.proof import prove
-from jobs.report import tell_lines
-from jobs.sample import Sample, failing, take_sample
-from jobs.verify_objects import sample_staleness
-from jobs.verify_stale import stale_line
+from jobs.examine.findings import Findings, examined
+from jobs.examine.measure import measure
+from jobs.examine.proof import prove
+from jobs.examine.sample import Sample, failing, take_sample
+from jobs.telling import counted, size, tell_faults, tell_lines
+from jobs.verify.objects import sample_staleness
+from jobs.verify.stale import stale_line
 from schemas.job import Job, VectorSpec
 from schemas.modules import TextModule
 
@@ -70,21 +69,6 @@ def check(job: Job | None, faults: list[str], console: Console, as_json: bool = 
             sample.staleness = sample_staleness(found, sample.objects)
         _tell_plan(console, found, sample, forecast(found, sample), as_json)
         return 0
-
-
-def tell_faults(console: Console, faults: list[str], away: list[str], as_json: bool = False) -> None:
-    """Name everything that is wrong."""
-    if as_json:
-        console.print_json(data={"faults": faults, "away": away})
-        return
-    if faults:
-        console.print(f"[bold red]The job has {counted(len(faults), 'fault')}:[/]")
-    for number, fault in enumerate(faults, 1):
-        console.print(f"  {number}. {fault}", markup=False, highlight=False, soft_wrap=True)
-    if away:
-        console.print("[bold red]Something outside the job is wrong:[/]")
-    for problem in away:
-        console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast, as_json: bool) -> None:
@@ -182,23 +166,8 @@ def _ways(spec: VectorSpec) -> Iterator[str]:
         yield {"remote": "a running container", "nvidia": "NVIDIA's service", "fake": "made-up vectors"}.get(kind, "the model's own way")
 
 
-def counted(n: int, thing: str) -> str:
-    """`1 shard`, `2 shards`."""
-    return f"{n:,} {thing}" + "s" * (n != 1)
-
-
 def duration(seconds: float) -> str:
     """As a person says it: 45 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(n: int) -> str:
-    """Bytes as a person says them."""
-    value: Any = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

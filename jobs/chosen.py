@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.examine import Findings
+from jobs.examine.findings import Findings
 from pipelines.sources import Shard
 from pipelines.sources.listing import BROKEN
 from schemas.columns import REJECTED, Rejection

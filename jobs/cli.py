@@ -104,8 +104,8 @@ def report(
     """Write the report of a run again, where the launching machine has gone; the exit code is the run's."""
     with _exit_codes():
         from jobs.job_file import load_job
-        from jobs.past import past_report
         from jobs.report import finish, tell_report
+        from jobs.report.past import past_report
 
         found = finish(past_report(load_job(job, set_ or ()), run))
         tell_report(console, found, as_json)
@@ -199,8 +199,8 @@ def verify(
     """Compare the collection with the source: ids, fingerprints, properties, vectors, answers; exit code 1 if something is wrong."""
     with _exit_codes():
         from jobs.job_file import load_job
-        from jobs.verify import Options
-        from jobs.verify import verify as verify_job
+        from jobs.verify.verify import Options
+        from jobs.verify.verify import verify as verify_job
 
         _leave(verify_job(load_job(job, set_ or ()), console, Options(sample, repair), as_json))
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jobs.examine import Findings
+from jobs.examine.findings import Findings
 from jobs.report import stored_rejections
-from jobs.verify_ids import chunks_there, collection_ids, source_ids, tenants_of
+from jobs.verify.ids import chunks_there, collection_ids, source_ids, tenants_of
 from pipelines.targets.cursor import read_jobs
 from pipelines.targets.deletes import delete_objects
 from pipelines.targets.sampled import present

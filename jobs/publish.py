@@ -4,8 +4,8 @@ from contextlib import closing
 
 from rich.console import Console
 
-from jobs.examine import with_server
-from jobs.verify_report import stored_report
+from jobs.examine.findings import with_server
+from jobs.verify.report import stored_report
 from jobs.versions import Versions, look_up
 from pipelines.targets.aliases import move_alias, version_name
 from pipelines.targets.connection import Connection

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from jobs.adoption import prove_adoption
-from jobs.check import counted, tell_faults
 from jobs.chosen import Chosen, chosen_rows
 from jobs.deletes import Deletion, delete, deletion
-from jobs.examine import Findings, examined
+from jobs.examine.findings import Findings, examined
+from jobs.examine.sample import take_sample
 from jobs.execute import Outcome, executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
 from jobs.report import Report, finish, tell_report
-from jobs.sample import take_sample
+from jobs.telling import counted, tell_faults
 from pipelines.load import Plan
 from pipelines.sources import Shard
 from pipelines.targets.weaviate import WeaviateTarget

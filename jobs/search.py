@@ -12,7 +12,7 @@ from rich.table import Table
 
 from encoders.base import Vectors
 from encoders.sharing import shared_encoder
-from jobs.examine import planned_collection, with_server
+from jobs.examine.findings import planned_collection, with_server
 from jobs.modules import with_modules
 from jobs.versions import published
 from pipelines.combine import unit

@@ -1,6 +1,8 @@
 """The house rules: who may import whom, how long things are, and that every public thing says what it gives."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -208,3 +210,23 @@ def test_nothing_is_named_after_its_lack_of_a_place() -> None:
     paths = [p for folder in folders for p in (ROOT / folder).rglob("*") if "__pycache__" not in p.parts]
     found = [p.relative_to(ROOT).as_posix() for p in [*paths, *ROOT.glob("*.py")] if p.stem.lower() in BANNED_NAMES]
     assert not found, f"{found}: what has no home yet lives where it is used"
+
+
+def test_every_module_can_be_imported_first():
+    """No circle of imports hides behind the order in which the rest happens to be imported."""
+    script = (
+        "import importlib, os, sys\n"
+        "import apache_beam, numpy, pyarrow, pydantic, rich, typer  # once, so that each of ours takes moments\n"
+        "for name in sys.argv[1:]:\n"
+        "    if (child := os.fork()) == 0:\n"
+        "        try:\n"
+        "            importlib.import_module(name)\n"
+        "        except Exception as error:\n"
+        "            print(name, error, flush=True)\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    names = [name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in NAMES]
+    done = subprocess.run([sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stdout.splitlines() if not line.startswith("WARNING")], done.stdout

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.chosen import failed_rows
-from jobs.examine import Findings
+from jobs.examine.findings import Findings
 from pipelines.layout import layout_of
 from pipelines.sources import source_of
 from schemas.columns import REJECTED

@@ -35,7 +35,7 @@ from weaviate.util import generate_uuid5
 from encoders.remote import RemoteEncoder
 from encoders.sharing import shared_encoder
 from jobs.cli import app
-from jobs.foresight import foresee
+from jobs.examine.foresight import foresee
 from jobs.job_file import load_job
 from jobs.modules import module_remarks
 from jobs.search import encode_value, query_value, spec_of

@@ -15,7 +15,7 @@ import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from encoders.punkt import sentence_tokenizer
-from jobs.examine import examined
+from jobs.examine.findings import examined
 from jobs.job_file import load_job
 from jobs.run import plan_of
 from pipelines.load import build

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from encoders.sharing import shared_encoder
-from jobs.foresight import Finding, failing_values, foresee
+from jobs.examine.foresight import Finding, failing_values, foresee
 from pipelines.one_vector import Outcome, parts_of, vectorize_objects
 from schemas.collection import Property
 from schemas.job import VectorSpec

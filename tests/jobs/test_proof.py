@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from weaviate.util import generate_uuid5
 
-from jobs.proof import MODES, Match, variants
+from jobs.examine.proof import MODES, Match, variants
 from schemas.job import VectorSpec
 from schemas.modules import MultiModule, TextModule
 from tests.conftest import Load

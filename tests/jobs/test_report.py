@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jobs.figures import Report, as_data
-from jobs.masking import masked
-from jobs.page import page
-from jobs.past import Past, past_report
 from jobs.report import finish, tell_report
-from jobs.verdict import duration, headline, next_steps, verdict
+from jobs.report.figures import Report, as_data
+from jobs.report.masking import masked
+from jobs.report.page import page
+from jobs.report.past import Past, past_report
+from jobs.report.verdict import duration, headline, next_steps, verdict
 from pipelines.failures import store_rejected
 from pipelines.summaries import SUMMARIES, by_file, store_summaries, summary_batch
 from schemas.columns import Rejection, rejected_batch

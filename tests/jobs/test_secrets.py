@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.display import DisplayData
 
 from jobs.embedded import Server, start_server
-from jobs.examine import examined
+from jobs.examine.findings import examined
 from jobs.job_file import load_job
 from jobs.run import plan_of
 from pipelines.load import build

@@ -27,9 +27,9 @@ from encoders.sharing import shared_encoder
 from jobs.cli import app
 from jobs.job_file import load_job
 from jobs.serve import served_vectors
-from jobs.serve_batches import Question, ServedVector
-from jobs.serve_http import Service
-from jobs.serve_questions import Refused, multi_question, text_question
+from jobs.serve.batches import Question, ServedVector
+from jobs.serve.http import Service
+from jobs.serve.questions import Refused, multi_question, text_question
 from jobs.server import Server, start_server
 from schemas.errors import JobError
 from schemas.job import VectorSpec
@@ -318,7 +318,7 @@ def test_while_the_model_loads_it_is_alive_and_not_ready() -> None:
 
 
 def test_a_body_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.serve_http.MAX_BODY", 1 << 20)
+    monkeypatch.setattr("jobs.serve.http.MAX_BODY", 1 << 20)
     served = ServedVector("title", VectorSpec.model_validate({"model": {"fake": 3}, "text_fields": ["t"]}))
     served.start(pytest.fail)
     assert served.ready.wait(30)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.id_sets import SourceIds, as_ids, compared, ordered_ids, places, unmarked
-from jobs.matching import match
-from jobs.verify_findings import NAMED, Wrong, uuids_in
-from jobs.verify_schema import differences_of, index_check
-from jobs.verify_stale import Staleness, stale_line
-from jobs.verify_values import moment, same
-from jobs.verify_vectors import finds_itself, wrong_vectors
+from jobs.examine.matching import match
+from jobs.verify.findings import NAMED, Wrong, uuids_in
+from jobs.verify.id_sets import SourceIds, as_ids, compared, ordered_ids, places, unmarked
+from jobs.verify.schema import differences_of, index_check
+from jobs.verify.stale import Staleness, stale_line
+from jobs.verify.values import moment, same
+from jobs.verify.vectors import finds_itself, wrong_vectors
 from pipelines.targets.cursor import LAST, id_ranges
 from schemas.collection import Property
 from schemas.objects import uuid5

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from encoders.chunking import Splitter
-from jobs.examine import Findings
-from jobs.id_sets import CollectionIds, SourceIds, as_ids, compared, ids_of, ordered_ids, places, unmarked
+from jobs.examine.findings import Findings
+from jobs.verify.id_sets import CollectionIds, SourceIds, as_ids, compared, ids_of, ordered_ids, places, unmarked
 from pipelines.chunk import cut_texts, splitter_of
 from pipelines.identity import ids
 from pipelines.layout import Layout

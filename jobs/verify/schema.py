@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.examine import Findings, planned_collection
-from jobs.verify_findings import Check
+from jobs.examine.findings import Findings, planned_collection
+from jobs.verify.findings import Check
 from schemas.collection import property_name
 from schemas.errors import JobError
 from schemas.objects import shorten

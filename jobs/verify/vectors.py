@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from encoders.base import Vectors
-from jobs.examine import Findings
-from jobs.matching import ALIKE, MOST, SAME, Match, encoded, match
-from jobs.verify_findings import Check, Wrong
-from jobs.verify_objects import Pass, mark
+from jobs.examine.findings import Findings
+from jobs.examine.matching import ALIKE, MOST, SAME, Match, encoded, match
+from jobs.verify.findings import Check, Wrong
+from jobs.verify.objects import Pass, mark
 from pipelines.targets.fingerprints import read_vectors
 from pipelines.targets.stored import uuid_of
 from schemas.collection import VectorConfig

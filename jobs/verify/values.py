@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.examine import Findings
-from jobs.verify_findings import Check, Wrong
-from jobs.verify_objects import Pass, mark
+from jobs.examine.findings import Findings
+from jobs.verify.findings import Check, Wrong
+from jobs.verify.objects import Pass, mark
 from pipelines.targets.stored import Kept, search_by_ids, uuid_of, values_of
 from schemas.collection import Property
 from schemas.columns import by_tenant

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from jobs.figures import Report, stored_tables
+from jobs.report.figures import Report, stored_tables
 from pipelines.summaries import SUMMARIES, stored_summary
 from schemas.errors import JobError
 from schemas.job import Job

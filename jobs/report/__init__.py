@@ -1,16 +1,17 @@
 """The report of a run: written as JSON for programs and as a page for people, and told in a few lines."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import fsspec
 from rich.console import Console
 from rich.markup import escape
 
-from jobs.figures import Report, as_data, stored_rejections
-from jobs.page import page
-from jobs.verdict import duration, headline, verdict
+from jobs.report.figures import Report, as_data, stored_rejections
+from jobs.report.page import page
+from jobs.report.verdict import duration, headline, verdict
+from jobs.telling import tell_lines
 
 __all__ = ["Report", "as_data", "finish", "report_path", "stored_rejections", "tell_lines", "tell_report"]
 
@@ -46,13 +47,6 @@ def tell_report(console: Console, report: Report, as_json: bool = False) -> None
     written = f"{counts.objects_written:,} written, {counts.objects_written / max(report.seconds, 1e-9):,.0f} a second"
     where = report_path(report, "report.html")
     tell_lines(console, [("rows read", sums), ("objects", written), *_details(data), ("report", where)])
-
-
-def tell_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
-    """Names and what there is to say of them, in two columns; a path is never cut, since people copy it."""
-    width = max(len(name) for name, _ in lines) + 2
-    for name, value in lines:
-        console.print(f"[bold]{name.ljust(width)}[/]{escape(value)}", highlight=False, soft_wrap=True)
 
 
 def _details(data: dict[str, Any]) -> Iterator[tuple[str, str]]:

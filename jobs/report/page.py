@@ -4,9 +4,9 @@ from typing import Any
 
 import yaml
 
-from jobs.page_parts import bars, columns, facts, over_time, reasons, section, sentence, stacked, text, tiles
-from jobs.page_style import STYLE
-from jobs.verdict import duration, headline, meaning, next_steps, verdict
+from jobs.report.page_parts import bars, columns, facts, over_time, reasons, section, sentence, stacked, text, tiles
+from jobs.report.page_style import STYLE
+from jobs.report.verdict import duration, headline, meaning, next_steps, verdict
 
 NOTHING_IS_LOADED = "default-src 'none'; style-src 'unsafe-inline'"
 PHASES = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from jobs.examine import Findings
-from jobs.foresight import Finding
-from jobs.verify_stale import Staleness
+from jobs.examine.findings import Findings
+from jobs.examine.foresight import Finding
+from jobs.verify.stale import Staleness
 from pipelines.layout import Layout
 from pipelines.precomputed import usual_length
 from pipelines.read import read_objects

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from jobs.examine import Findings
-from jobs.sample import Sample
+from jobs.examine.findings import Findings
+from jobs.examine.sample import Sample
 from pipelines.targets.sampled import present
 from schemas.columns import KEY, TENANT, UUID
 from schemas.objects import uuid5

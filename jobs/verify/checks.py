@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jobs.check import counted
-from jobs.examine import Findings
-from jobs.id_sets import CollectionIds, SourceIds
+from jobs.examine.findings import Findings
 from jobs.incremental import is_tracked
-from jobs.verify_findings import Check, Wrong, uuids_in
-from jobs.verify_objects import Pass
+from jobs.telling import counted
+from jobs.verify.findings import Check, Wrong, uuids_in
+from jobs.verify.id_sets import CollectionIds, SourceIds
+from jobs.verify.objects import Pass
 from pipelines.targets.cursor import Ids, read_jobs
 
 SUMMARY = 3  # keys that a line names

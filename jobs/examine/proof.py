@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from jobs.examine import Findings
-from jobs.matching import Match, compare
-from jobs.proof_of_ids import prove_ids
-from jobs.sample import Sample
+from jobs.examine.findings import Findings
+from jobs.examine.matching import Match, compare
+from jobs.examine.proof_of_ids import prove_ids
+from jobs.examine.sample import Sample
 from pipelines.targets.sampled import StoredSample, read_sample
 from schemas.columns import TENANT
 from schemas.errors import JobError

@@ -6,19 +6,19 @@ from datetime import datetime, timezone
 
 from rich.console import Console
 
-from jobs.check import counted, tell_faults
-from jobs.examine import Findings, examined, with_server
+from jobs.examine.findings import Findings, examined, with_server
+from jobs.examine.sample import take_sample
 from jobs.incremental import recipes_of
-from jobs.sample import take_sample
-from jobs.verify_checks import missing_check, source_check, stale_check, surplus_check
-from jobs.verify_findings import Check, Wrong
-from jobs.verify_ids import collection_ids, source_ids, tenants_of
-from jobs.verify_objects import Pass, look_at_objects, wanted
-from jobs.verify_repair import repaired
-from jobs.verify_report import Verification, last_failures, report_folder, store, tell
-from jobs.verify_schema import look_at_index, look_at_schema
-from jobs.verify_values import look_at_values
-from jobs.verify_vectors import look_at_vectors
+from jobs.telling import counted, tell_faults
+from jobs.verify.checks import missing_check, source_check, stale_check, surplus_check
+from jobs.verify.findings import Check, Wrong
+from jobs.verify.ids import collection_ids, source_ids, tenants_of
+from jobs.verify.objects import Pass, look_at_objects, wanted
+from jobs.verify.repair import repaired
+from jobs.verify.report import Verification, last_failures, report_folder, store, tell
+from jobs.verify.schema import look_at_index, look_at_schema
+from jobs.verify.values import look_at_values
+from jobs.verify.vectors import look_at_vectors
 from jobs.versions import look_up, with_version
 from schemas.errors import JobError
 from schemas.job import Job

@@ -6,10 +6,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from jobs.chosen import Chosen
-from jobs.examine import Findings
+from jobs.examine.findings import Findings
 from jobs.execute import executed, problem_of
 from jobs.run import plan_of
-from jobs.verify_objects import Pass
+from jobs.verify.objects import Pass
 from pipelines.load import Plan
 from pipelines.targets.fingerprints import Known
 from pipelines.targets.weaviate import WeaviateTarget

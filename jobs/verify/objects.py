@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.examine import Findings
-from jobs.id_sets import CollectionIds, SourceIds, ids_of, places
+from jobs.examine.findings import Findings
 from jobs.incremental import recipes_of
-from jobs.verify_findings import Wrong
-from jobs.verify_ids import objects_in
-from jobs.verify_stale import Staleness
+from jobs.verify.findings import Wrong
+from jobs.verify.id_sets import CollectionIds, SourceIds, ids_of, places
+from jobs.verify.ids import objects_in
+from jobs.verify.stale import Staleness
 from pipelines.chunk import chunk_objects, cut_texts, splitter_of
 from pipelines.targets.cursor import Ids
 from pipelines.targets.fingerprints import read_fingerprints

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from jobs.verdict import duration
+from jobs.report.verdict import duration
 
 
 def text(value: Any) -> str:

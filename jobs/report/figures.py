@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.masking import masked
+from jobs.report.masking import masked
 from pipelines.metrics import live_summary
 from pipelines.summaries import SUMMARIES, stored_summary
 from schemas.columns import REJECTED

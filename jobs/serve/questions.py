@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from encoders.remote import PARTS
-from jobs.serve_batches import Question
+from jobs.serve.batches import Question
 
 
 class Refused(Exception):

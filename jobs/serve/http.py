@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from encoders.remote import PARTS
-from jobs.serve_batches import ServedVector
-from jobs.serve_questions import Refused, multi_question, parsed_body, text_question
+from jobs.serve.batches import ServedVector
+from jobs.serve.questions import Refused, multi_question, parsed_body, text_question
 from schemas.errors import RowError, WarpbeamError
 from schemas.modules import MULTI_MODULES, MultiModule
 

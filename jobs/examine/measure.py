@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from encoders.base import Encoder
 from encoders.sharing import shared_encoder
-from jobs.examine import Findings
-from jobs.foresight import failing_values, foresee
-from jobs.sample import Sample, Texts
+from jobs.examine.findings import Findings
+from jobs.examine.foresight import failing_values, foresee
+from jobs.examine.sample import Sample, Texts
 from pipelines.chunk import chunk_objects, cut_texts, splitter_of
 from pipelines.compose import Parts
 from pipelines.media import FETCHERS, fetch_media

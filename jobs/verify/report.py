@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.report import stored_rejections
-from jobs.verify_findings import Check, Wrong
+from jobs.verify.findings import Check, Wrong
 from schemas.job import Job
 from schemas.report import Counts
 

@@ -13,8 +13,8 @@ from rich.markup import escape
 
 from encoders import family
 from encoders.prebuilt import prebuilt_image
-from jobs.examine import planned_collection
-from jobs.serve_batches import ServedVector
+from jobs.examine.findings import planned_collection
+from jobs.serve.batches import ServedVector
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.collection import Collection, class_name
 from schemas.errors import JobError, WorldError
@@ -38,7 +38,7 @@ def serve(
     try:
         import uvicorn  # noqa: F401  (used once the models are being loaded; said now if it is missing)
 
-        from jobs.serve_http import Service
+        from jobs.serve.http import Service
     except ImportError as error:
         raise JobError(f'the web server is missing: pip install "warpbeam[serve]" ({error})') from error
     vectors = {name: ServedVector(name, spec) for name, spec in served_vectors(job).items()}

@@ -1,0 +1,1 @@
+"""`warpbeam verify`: ids, objects, vectors and indexes of a loaded collection, compared with the source."""
