@@ -1,15 +1,18 @@
 """Deletes: after everything is in, what the source has no more, or marks, goes; never before, and never on a doubt."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from jobs.examine.findings import Findings
 from jobs.report import stored_rejections
-from jobs.verify.ids import chunks_there, collection_ids, source_ids, tenants_of
+from jobs.verify.ids import chunk_counts, chunks_there, collection_ids, source_ids, tenants_of
 from pipelines.targets.cursor import read_jobs
 from pipelines.targets.deletes import delete_objects
 from pipelines.targets.sampled import present
+from schemas.columns import KEY, by_tenant
+from schemas.objects import uuid5
 
 
 @dataclass
@@ -69,7 +72,7 @@ def _missing(found: Findings) -> Deletion:
 
 
 def _marked(found: Findings, folder: str) -> Deletion:
-    """The objects of marked rows that are there, all chunks of a text among them."""
+    """The objects of marked rows that are there, all chunks of a text among them, and the chunks that shorter texts no longer have."""
     by_tenant: dict[str, list[tuple[str, bytes]]] = {}
     for row in stored_rejections(folder):
         by_tenant.setdefault(row["message"], []).append((row["key"], row["uuid"]))
@@ -80,7 +83,27 @@ def _marked(found: Findings, folder: str) -> Deletion:
         result.rows += sum(map(bool, existing))
         if uuids := [uuid for of_row in existing for uuid in of_row]:
             result.uuids[tenant] = uuids
+    for tenant, uuids in _shortened(found) if found.job.chunk else ():
+        result.uuids.setdefault(tenant, []).extend(uuids)
     return result
+
+
+def _shortened(found: Findings) -> Iterator[tuple[str, list[bytes]]]:
+    """(tenant, ids) of the chunks that texts of the source, as they are now, no longer have."""
+    source = source_ids(found)
+    for number in range(len(source.shards)):
+        for objects, counts in chunk_counts(found, source, number):
+            keys = objects.column(KEY).to_pylist()
+            for tenant, rows, _ in by_tenant(objects, found.job.target.fixed_tenant):
+                yield tenant, list(_beyond(found, [(keys[i], counts[i]) for i in rows], tenant))
+
+
+def _beyond(found: Findings, texts: list[tuple[str, int]], tenant: str) -> Iterator[bytes]:
+    """The chunks that are there after the last one of each (key, number of chunks); one question tells which texts have any."""
+    assert found.collection and found.target
+    next_ones = {uuid5(f"{key}#{count}", found.job.source.namespace): (key, count) for key, count in texts}
+    for uuid in present(found.target.connection, found.collection, list(next_ones), tenant):
+        yield from chunks_there(found, next_ones[uuid][0], tenant, next_ones[uuid][1])
 
 
 def _existing(found: Findings, rows: list[tuple[str, bytes]], tenant: str) -> list[list[bytes]]:

@@ -10,6 +10,8 @@ from schemas.collection import Collection
 from schemas.fingerprints import STORED, STORED_JOB, recipe
 from schemas.job import Job
 
+JOB_DESCRIPTION = "Warpbeam: the job that wrote this object"
+
 
 def modules_of(definition: dict[str, Any]) -> list[str]:
     """The modules that make a vector of the class."""
@@ -37,7 +39,7 @@ def tracking_properties(definition: dict[str, Any]) -> list[dict[str, Any]]:
             "tokenization": "field",
             "indexFilterable": True,
             "indexSearchable": False,
-            "description": "Warpbeam: the job that wrote this object",
+            "description": JOB_DESCRIPTION,
         },
     ]
     there = {p.get("name") for p in definition.get("properties") or []}

@@ -15,11 +15,12 @@ from jobs.examine.findings import Findings, examined
 from jobs.examine.sample import take_sample
 from jobs.execute import Outcome, executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
+from jobs.open_run import OpenRun
 from jobs.report import Report, finish, tell_report
 from jobs.telling import counted, tell_faults
 from pipelines.load import Plan
 from pipelines.sources import Shard
-from pipelines.targets.weaviate import WeaviateTarget
+from pipelines.targets.weaviate import LOST, WeaviateTarget
 from schemas.errors import WarpbeamError
 from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
@@ -60,13 +61,30 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
             return found.exit_code
         plan = plan_of(found, chosen, beam_args, options.adopt)
         say(_sentence(plan))
-        outcome = executed(plan, beam_args, console, as_json)
+        outcome = loaded(found, plan, beam_args, console, as_json)
         refused = _deleted(found, plan, outcome, options) if outcome.error is None else None
     report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error), refused=refused))
     tell_report(console, report, as_json)
     if refused:
         say(f"[bold red]Deletes: {escape(refused)}[/]")
     return report.exit_code
+
+
+def loaded(found: Findings, plan: Plan, beam_args: Sequence[str], console: Console, quiet: bool) -> Outcome:
+    """Run the pipeline between the mark of an open run and its end; what stops it is in the outcome."""
+    try:
+        run = OpenRun(found, lambda text: None if quiet else console.print(text, highlight=False), not names_runner(beam_args))
+        run.begin()
+    except WarpbeamError as error:
+        return Outcome(error=error)
+    with run.beating():
+        outcome = executed(plan, beam_args, console, quiet)
+    if outcome.error is None:
+        try:
+            run.end(bool(outcome.counters.get(LOST)))
+        except WarpbeamError as error:
+            outcome.error = error
+    return outcome
 
 
 def _deleted(found: Findings, plan: Plan, outcome: Outcome, options: Options) -> str | None:

@@ -212,11 +212,11 @@ def test_nothing_is_named_after_its_lack_of_a_place() -> None:
     assert not found, f"{found}: what has no home yet lives where it is used"
 
 
-def test_every_module_can_be_imported_first():
+def test_every_job_module_can_be_imported_first():
     """No circle of imports hides behind the order in which the rest happens to be imported."""
     script = (
         "import importlib, os, sys\n"
-        "import apache_beam, numpy, pyarrow, pydantic, rich, typer  # once, so that each of ours takes moments\n"
+        "import apache_beam, grpc, httpx, numpy, pyarrow.parquet, pydantic, rich.progress, typer, weaviate  # once, so that each of ours takes moments\n"
         "for name in sys.argv[1:]:\n"
         "    if (child := os.fork()) == 0:\n"
         "        try:\n"
@@ -226,7 +226,7 @@ def test_every_module_can_be_imported_first():
         "        os._exit(0)\n"
         "    os.waitpid(child, 0)\n"
     )
-    names = [name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in NAMES]
+    names = [name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in NAMES if name.startswith("jobs/")]
     done = subprocess.run([sys.executable, "-c", script, *names], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stdout.splitlines() if not line.startswith("WARNING")], done.stdout

@@ -6,9 +6,9 @@ Vectors are as long as the model makes them: image 1, text up to 100, audio up t
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from encoders.batching import Positions, padded_tokens, plan_batches, run_batche
 from encoders.imagebind.sizes import CLIPS, CONTEXT, TOWERS
 from encoders.imagebind.tokens import Tokenizer
 from encoders.models import model_options
+from encoders.timing import timed
 from schemas.errors import JobError, RowError
 from schemas.job import VectorSpec
 from schemas.models import ModelSpec
@@ -30,6 +31,7 @@ CPU_TOKENS, GPU_TOKENS = 4096, 32768  # a batch: 15 images or one video; 127 ima
 ROWS = 256
 
 Prepared = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 
 class ImageBindEncoder(LoadedLate):
@@ -135,7 +137,7 @@ class ImageBindEncoder(LoadedLate):
         each = CLIPS.get(modality, 1) * self.tower(modality).config.towers[TOWERS[modality]].tokens
         size = min(ROWS, max(1, self._tokens() // each))
         prepared = iter(prepare(values, modality, self.preset))
-        while taken := list(islice(prepared, size)):
+        while taken := _taken(prepared, size):
             self._encode_prepared(taken, modality, result)
             progress(len(taken))
 
@@ -178,6 +180,12 @@ def _checked(spec: VectorSpec) -> ModelSpec:
     if faults:
         raise JobError(*faults)
     return model
+
+
+def _taken(prepared: Iterator[T], size: int) -> list[T]:
+    """The next values; waiting for their decoders counts as decoding."""
+    with timed("decode"):
+        return list(islice(prepared, size))
 
 
 def _mark_not_finite(result: Encoding) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from schemas.columns import TENANT, UUID
 
 NAMED = 20  # of each kind of fault, in the report; all of them are in the Parquet file
-KINDS = ("missing", "failed", "surplus", "stale", "untracked", "property", "vector", "recall")
+KINDS = ("missing", "failed", "surplus", "unindexed", "stale", "untracked", "property", "vector", "recall")
 WRONG = pa.schema(
     [
         ("problem", pa.string()),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipelines.sources import Shard
-from pipelines.targets.cursor import Ids
+from pipelines.targets.cursor import Ids, as_ids
 from schemas.columns import TENANT, UUID
 from schemas.objects import uuid5
 
@@ -44,11 +44,6 @@ class CollectionIds:
     extra: dict[str, list[Ids]] = field(default_factory=dict)
     marked: dict[str, list[Ids]] = field(default_factory=dict)  # likewise, what the source marks as deleted
     objects: int = 0
-
-
-def as_ids(uuids: Sequence[bytes]) -> Ids:
-    """16 bytes each as an array."""
-    return np.frombuffer(b"".join(uuids), "S16")
 
 
 def compared(uuids: Sequence[bytes], tenants: Sequence[str] | None = None) -> Ids:

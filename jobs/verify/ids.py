@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from encoders.chunking import Splitter
 from jobs.examine.findings import Findings
-from jobs.verify.id_sets import CollectionIds, SourceIds, as_ids, compared, ids_of, ordered_ids, places, unmarked
+from jobs.verify.id_sets import CollectionIds, SourceIds, compared, ids_of, ordered_ids, places, unmarked
 from pipelines.chunk import cut_texts, splitter_of
 from pipelines.identity import ids
 from pipelines.layout import Layout
 from pipelines.read import read_objects
 from pipelines.sources import ShardError
-from pipelines.targets.cursor import Ids, id_ranges, read_ids
+from pipelines.targets.cursor import Ids, Range, as_ids, id_ranges, read_ids
 from pipelines.targets.sampled import present
 from schemas.columns import KEY, ROW, TENANT, Rejection, without
 from schemas.objects import uuid5
@@ -63,14 +63,23 @@ def _note_marked(source: SourceIds, number: int, raw: pa.RecordBatch, deleted: s
 
 def _chunk_ids(found: Findings, source: SourceIds, number: int, splitter: Splitter) -> Iterator[tuple[int, Ids, npt.NDArray[np.int64]]]:
     """The ids of the chunks of a shard's rows, key#0 and on."""
-    assert found.source and found.layout and found.job.chunk
-    name = found.job.chunk.property
+    for objects, counts in chunk_counts(found, source, number, splitter):
+        keys = _chunk_keys(objects, counts, found.job.source.namespace)
+        yield number, keys, np.repeat(objects.column(ROW).to_numpy().astype(np.int64), counts)
+
+
+def chunk_counts(
+    found: Findings, source: SourceIds, number: int, splitter: Splitter | None = None
+) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
+    """The texts of a shard with their keys, and the number of chunks of each; keys of texts that cannot be read are `excused`."""
+    assert found.layout and found.job.chunk
+    chunk, name = found.job.chunk, found.job.chunk.property
+    splitter = splitter or splitter_of(chunk, found.job.vectors[chunk.model])
     slim = replace(found.layout, properties={name: found.layout.properties[name]}, vectors={}, media={})
     for objects, rejections in objects_in(found, source, number, slim):
         if objects.num_rows:
-            cut = zip(objects.column(name).to_pylist(), cut_texts(objects, found.job.chunk, splitter), strict=True)
-            counts = [len(pieces) if text else 1 for text, pieces in cut]
-            yield number, _chunk_keys(objects, counts, slim.namespace), np.repeat(objects.column(ROW).to_numpy().astype(np.int64), counts)
+            cut = zip(objects.column(name).to_pylist(), cut_texts(objects, chunk, splitter), strict=True)
+            yield objects, [len(pieces) if text else 1 for text, pieces in cut]
         source.excused += [r.key for r in rejections if r.key]
 
 
@@ -105,9 +114,9 @@ def collection_ids(found: Findings, source: SourceIds, tenants: Sequence[str]) -
     """Which of the source's ids the collection has in `tenants` ("" where there are none), and which it has besides. Raises WorldError."""
     result = CollectionIds(np.zeros(len(source.ids), bool))
     excused = {tenant: np.sort(as_ids(list(_excused(found, source, tenant)))) for tenant in tenants}
-    tasks = [(tenant, *edges) for tenant in tenants for edges in id_ranges(READERS)]
+    tasks = [(tenant, ids) for tenant in tenants for ids in id_ranges(READERS)]
 
-    def read(task: tuple[str, int, int]) -> int:
+    def read(task: tuple[str, Range]) -> int:
         assert found.target and found.collection
         pages = read_ids(found.target.connection, found.collection, *task)
         return sum(_enter(found, source, result, task[0], page, excused[task[0]]) for page in pages)
@@ -138,10 +147,10 @@ def _excused(found: Findings, source: SourceIds, tenant: str) -> Iterator[bytes]
         yield from chunks_there(found, key, tenant)
 
 
-def chunks_there(found: Findings, key: str, tenant: str) -> Iterator[bytes]:
-    """The ids of the chunks of one text that the collection has. Raises WorldError."""
+def chunks_there(found: Findings, key: str, tenant: str, first: int = 0) -> Iterator[bytes]:
+    """The ids of the chunks of one text that the collection has, from number `first` on. Raises WorldError."""
     assert found.target and found.collection
-    for start in range(0, 1 << 20, CHUNKS_A_STEP):
+    for start in range(first, first + (1 << 20), CHUNKS_A_STEP):
         uuids = [uuid5(f"{key}#{n}", found.job.source.namespace) for n in range(start, start + CHUNKS_A_STEP)]
         there = present(found.target.connection, found.collection, uuids, tenant)
         yield from there

@@ -136,7 +136,11 @@ def _compare(found: Findings, batch: pa.RecordBatch, recipes: dict[str, bytes], 
     """Fingerprints that the job would give against those that are stored."""
     names = sorted(found.job.vectors)
     prints = fingerprints(batch, found.job.vectors, recipes)
-    stale, untracked = result.staleness.add(names, prints, stored_prints(found, batch))
+    stored = stored_prints(found, batch)
+    stale, untracked = result.staleness.add(names, prints, stored)
+    hidden = [i for i in range(batch.num_rows) if i not in stored]  # the cursor lists them, and no filter finds them
+    if hidden:
+        wrong.add_rows("unindexed", batch.take(pa.array(hidden)))
     for problem, positions in (("stale", stale), ("untracked", untracked)):
         if positions:
             rows = batch.take(pa.array(positions))

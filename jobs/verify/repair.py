@@ -7,9 +7,12 @@ from rich.console import Console
 
 from jobs.chosen import Chosen
 from jobs.examine.findings import Findings
-from jobs.execute import executed, problem_of
-from jobs.run import plan_of
+from jobs.execute import problem_of
+from jobs.open_run import EVER, reindexed
+from jobs.run import loaded, plan_of
+from jobs.telling import counted
 from jobs.verify.objects import Pass
+from jobs.verify.report import Verification
 from pipelines.load import Plan
 from pipelines.targets.fingerprints import Known
 from pipelines.targets.weaviate import WeaviateTarget
@@ -42,9 +45,30 @@ def repair_plan(found: Findings, result: Pass) -> Plan:
     return replace(plan, target=target)
 
 
-def repaired(found: Findings, result: Pass, console: Console, quiet: bool) -> Counts:
-    """Load the rows that are wrong again. Raises JobError, WorldError."""
-    outcome = executed(repair_plan(found, result), (), console, quiet)
+def needs_repair(verification: Verification, result: Pass) -> bool:
+    """Whether anything is wrong that a repair mends."""
+    return bool(result.bad) or _hidden(verification) or any(c.name == "indexed" and c.good is False for c in verification.checks)
+
+
+def _hidden(verification: Verification) -> bool:
+    """Whether filters, or their own right vectors, do not find objects that are stored."""
+    named = verification.wrong.named
+    different = {row["uuid"] for row in named.get("vector", [])}
+    deaf = any(c.name.startswith("recall ") and c.good is False for c in verification.checks)
+    lost = any(row["uuid"] not in different for row in named.get("recall", []))
+    return (deaf and lost) or verification.wrong.counts["unindexed"] > 0
+
+
+def repaired(found: Findings, result: Pass, verification: Verification, console: Console, quiet: bool) -> Counts:
+    """Send again what the indexes do not have, and load the rows that are wrong again. Raises JobError, WorldError."""
+    say = Console(quiet=True) if quiet else console
+    if _hidden(verification):
+        sent = reindexed(found, EVER)
+        say.print(
+            f"All that the job wrote was sent again, so that the server indexes it whole: {counted(sent, 'object')}.", highlight=False
+        )
+    say.print(f"Loading {counted(sum(map(len, result.rows_again.values())), 'row')} again.", highlight=False)
+    outcome = loaded(found, repair_plan(found, result), (), console, quiet)
     if (problem := problem_of(outcome.error)) is not None:
         raise problem
     return Counts.of(outcome.counters)

@@ -16,7 +16,7 @@ from schemas.job import Job
 from schemas.report import Counts
 
 MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[dim]?[/]"}
-REPAIRED = {"missing", "stale", "untracked", "property", "vector"}
+REPAIRED = {"missing", "unindexed", "stale", "untracked", "property", "vector", "recall"}
 SHOWN = 5  # wrong objects of each kind on the screen
 
 

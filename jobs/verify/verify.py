@@ -9,12 +9,12 @@ from rich.console import Console
 from jobs.examine.findings import Findings, examined, with_server
 from jobs.examine.sample import take_sample
 from jobs.incremental import recipes_of
-from jobs.telling import counted, tell_faults
-from jobs.verify.checks import missing_check, source_check, stale_check, surplus_check
+from jobs.telling import tell_faults
+from jobs.verify.checks import indexed_check, missing_check, source_check, stale_check, surplus_check
 from jobs.verify.findings import Check, Wrong
 from jobs.verify.ids import collection_ids, source_ids, tenants_of
 from jobs.verify.objects import Pass, look_at_objects, wanted
-from jobs.verify.repair import repaired
+from jobs.verify.repair import needs_repair, repaired
 from jobs.verify.report import Verification, last_failures, report_folder, store, tell
 from jobs.verify.schema import look_at_index, look_at_schema
 from jobs.verify.values import look_at_values
@@ -75,10 +75,9 @@ def _verified(found: Findings, options: Options, say: Callable[[str], None], con
     """Verify, repair what is wrong if that is wished, verify again, and store the result."""
     state = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet"))
     verification = state.verification(say)
-    if options.repair and state.result.bad:
-        rows = sum(map(len, state.result.rows_again.values()))
-        say(f"Loading {counted(rows, 'row')} again.")
-        counts = repaired(found, state.result, console, quiet)
+    if options.repair and needs_repair(verification, state.result):
+        counts = repaired(found, state.result, verification, console, quiet)
+        found.collection = found.target.collection() if found.target else None  # without the mark of an open run
         again = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet"))
         verification = replace(again.verification(say), started=verification.started, repaired=counts)
     store(found.job, verification)
@@ -117,6 +116,7 @@ class _State:
         self.result = look_at_objects(found, source, want, recipes, wrong)
         yield missing_check(source, there, self.result, wrong)
         yield surplus_check(found, source, there, wrong)
+        yield indexed_check(found, wrong)
         yield stale_check(self.result, recipes)
         if (sample := self.result.sample) is not None:
             yield look_at_values(found, sample, self.result, wrong)

@@ -3,6 +3,8 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -169,6 +171,11 @@ class Connection:
         """The largest message that the server takes."""
         return int(self.meta.get("grpcMaxMessageSize") or MESSAGE_BYTES)
 
+    def server_time(self) -> datetime:
+        """The time by the server's clock, to the second; by ours where it does not say. Raises WorldError."""
+        date = self._retried(lambda: self.rest.get("/v1/.well-known/live"), "/v1/.well-known/live").headers.get("date")
+        return parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
+
     def close(self) -> None:
         """Close what was opened."""
         for name in ("rest", "channel"):
@@ -195,8 +202,8 @@ def is_away(error: grpc.RpcError) -> bool:
 
 
 def is_lost(error: grpc.RpcError) -> bool:
-    """Whether the connection broke, so that nobody knows how far the server came; one that is killed ends like that."""
-    return error.code().name not in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED")
+    """Whether nobody knows how far the server came: the connection broke, it was killed, or the answer took too long."""
+    return error.code().name not in ("RESOURCE_EXHAUSTED", "ABORTED")
 
 
 def is_too_large(error: grpc.RpcError) -> bool:

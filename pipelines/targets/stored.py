@@ -24,15 +24,20 @@ class Kept:
     references: tuple[tuple[str, str], ...]  # (property, target collection)
     vectors: tuple[str, ...]
     unnamed: bool = False  # the class's one unnamed vector
+    times: bool = False  # when the object was written last
 
     @classmethod
     def of(
-        cls, properties: Iterable[Property] = (), vectors: Iterable[VectorConfig] = (), references: Iterable[tuple[str, str]] = ()
+        cls,
+        properties: Iterable[Property] = (),
+        vectors: Iterable[VectorConfig] = (),
+        references: Iterable[tuple[str, str]] = (),
+        times: bool = False,
     ) -> "Kept":
         """These properties, vectors and references."""
         chosen = list(vectors)
         named = tuple(v.name for v in chosen if not v.unnamed)
-        return cls(tuple(properties), tuple(references), named, len(named) < len(chosen))
+        return cls(tuple(properties), tuple(references), named, len(named) < len(chosen), times)
 
     @property
     def nothing(self) -> bool:
@@ -52,8 +57,17 @@ def kept_by_merge(collection: Collection, properties: Sequence[str], vectors: Se
     return Kept.of(
         (p for name, p in collection.properties.items() if name not in properties and name not in (STORED, STORED_JOB)),
         (v for name, v in collection.vectors.items() if name not in vectors),
-        ((name, target) for name, targets in collection.references.items() for target in targets),
+        _references(collection),
     )
+
+
+def everything(collection: Collection) -> Kept:
+    """All that an object of `collection` consists of."""
+    return Kept.of(collection.properties.values(), collection.vectors.values(), _references(collection))
+
+
+def _references(collection: Collection) -> Iterator[tuple[str, str]]:
+    return ((name, target) for name, targets in collection.references.items() for target in targets)
 
 
 def read_kept(connection: Connection, collection: Collection, kept: Kept, uuids: Sequence[bytes], tenant: str) -> dict[str, Any]:
@@ -113,7 +127,7 @@ def search_request(collection: Collection, kept: Kept, tenant: str, **which: Any
                 for name, target in kept.references
             ],
         ),
-        metadata=search_get_pb2.MetadataRequest(uuid=True, vector=kept.unnamed, vectors=kept.vectors),
+        metadata=search_get_pb2.MetadataRequest(uuid=True, vector=kept.unnamed, vectors=kept.vectors, last_update_time_unix=kept.times),
         uses_123_api=True,
         uses_125_api=True,
         uses_127_api=True,
@@ -128,6 +142,13 @@ def _nested_request(prop: Property) -> Any:
         primitive_properties=[p.name for p in prop.nested if p.scalar != "object"],
         object_properties=[_nested_request(p) for p in prop.nested if p.scalar == "object"],
     )
+
+
+def stored_message(result: Any, collection: Collection, kept: Kept, tenant: str) -> Any:
+    """The BatchObject that writes a stored object again as it is, as far as it is `kept`."""
+    uuid, message = _partial(result, collection, kept)
+    message.uuid, message.collection, message.tenant = uuid, collection.name, tenant
+    return message
 
 
 def _partial(result: Any, collection: Collection, kept: Kept) -> tuple[str, Any]:

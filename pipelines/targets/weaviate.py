@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.targets.afresh import apart
+from pipelines.metrics import count
 from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_lost, is_too_large, waits
 from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
 from pipelines.targets.messages import messages, pieces, uuid_text
@@ -39,6 +39,10 @@ PASSING = (  # words of per-object errors that a healthy server takes back: the 
 )
 
 
+BROKEN_OFF = ("deadline exceeded", "context canceled", "connection re", "shutting down")  # of these: the object may be half stored
+LOST = "lost"  # requests and objects of which nobody knows how far the server came
+
+
 @dataclass
 class _Sent:
     """A request on the way: its messages, where they stand in the batch, and the reply to come."""
@@ -64,7 +68,6 @@ class _Answer:
     refused: Reasons
     again: list[int] = field(default_factory=list)
     problem: str = ""
-    lost: bool = False  # the connection broke: nobody knows how far the server came
 
 
 class WeaviateTarget:
@@ -98,7 +101,12 @@ class WeaviateTarget:
     def add_properties(self, properties: Sequence[dict[str, Any]]) -> Collection:
         """Give the collection more properties (Weaviate's own JSON), and read back what the server made of it."""
         for definition in properties:
-            self.connection.post(f"/v1/schema/{self.spec.collection}/properties", definition)
+            try:
+                self.connection.post(f"/v1/schema/{self.spec.collection}/properties", definition)
+            except JobError:  # "already exists": an answer that got lost, or another launcher; anything else made nothing
+                known = self.collection()
+                if known is None or definition["name"] not in known.properties:
+                    raise
         made = self.collection()
         if made is None:
             raise WorldError(f"collection {self.spec.collection!r} went away while it was given properties")
@@ -156,6 +164,12 @@ class WeaviateTarget:
             finished = self._waiting.popleft()
             done.append((finished.batch, finished.reasons))
         return done
+
+    def deliver(self, group: Sequence[Any]) -> None:
+        """Send messages, and wait until they are stored. Raises WorldError, also where one is refused that was stored before."""
+        for _, piece in pieces(list(group), self.pressure.objects):
+            for position, (_, reason) in self._delivered(piece, None).items():
+                raise WorldError(f"Weaviate refuses object {piece[position].uuid}, which it has, when it is sent again: {reason}")
 
     def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
         """The stored fingerprints of those of `uuids` that are there; none of a tenant that is yet to be made. Raises WorldError."""
@@ -220,12 +234,12 @@ class WeaviateTarget:
         """Wait for the reply, and try again what may pass, in smaller requests; the refused messages by position. Raises WorldError."""
         pauses = waits(self.spec.retry_s)
         refused: Reasons = {}
-        todo, lost = deque([list(range(len(group)))]), False
+        todo = deque([list(range(len(group)))])
         while todo:
             positions = todo.popleft()
             messages = [group[p] for p in positions]
-            answer = self._afresh(messages) if lost else self._answer(messages, reply)
-            reply, lost = None, lost or answer.lost
+            answer = self._answer(messages, reply)
+            reply = None
             refused |= {positions[i]: reason for i, reason in answer.refused.items()}
             if len(answer.again) < len(positions):
                 pauses = waits(self.spec.retry_s)  # the server works, if slowly
@@ -251,15 +265,12 @@ class WeaviateTarget:
             if not is_away(error):
                 return _Answer(self._halved(group, error))
             self.connection.renew(error)
-            return _Answer({}, list(range(len(group))), describe(error), is_lost(error))
+            count(LOST, int(is_lost(error)))
+            return _Answer({}, list(range(len(group))), describe(error))
         again = [i for i, e in errors.items() if _may_pass(e)]
         refused: Reasons = {i: ("refused", e) for i, e in errors.items() if not _may_pass(e)}
+        count(LOST, sum(any(words in errors[i] for words in BROKEN_OFF) for i in again))
         return _Answer(refused, again, errors[again[0]] if again else "")
-
-    def _afresh(self, group: list[Any]) -> _Answer:
-        """Send `group`, of which the server may have half, so that all of it is indexed."""
-        first = self._answer(apart(group), None)
-        return replace(first, refused={}, again=list(range(len(group)))) if first.again else self._answer(group, None)
 
     def _gave_up(self, objects: int, problem: str) -> str:
         where = grpc_address(self.spec.weaviate)

@@ -7,8 +7,9 @@ the first and the last acknowledged write, the others at any moment from the sta
 write exactly what is not there, and leave what an undisturbed run would have left.
 
 Weaviate can leave objects of the requests in flight stored and not indexed, when it is killed and also when its client
-is: then no search, or no filter, finds them, and writing the same again changes nothing. How many stay so is counted
-apart (`unindexed`: all that no filter finds; `deaf`: of a sample, not found by their own vector) and makes the exit code 1.
+is: then no search, or no filter, finds them, and writing the same again changes nothing. A run mends what it lost, and the
+next one what a killed run left; so none may stay so (`unindexed`: all that no filter finds; `deaf`: of a large
+sample, not found by their own vector).
 """
 
 import argparse
@@ -36,7 +37,7 @@ from tests.faults.world import World, world
 ROOT = Path(__file__).parent.parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "faults.json"
 STUCK_S = 180
-SAMPLE = 50  # objects that are searched for by their own vector
+SAMPLE = 2000  # objects that are searched for by their own vector
 CHUNKS_EVERY = 4  # a run of so many has chunks
 
 
@@ -194,9 +195,10 @@ def _faults(line: Line, right: Reference, same: bool) -> Any:
     if line.acknowledged > line.stored:
         yield f"{line.acknowledged} objects were acknowledged, {line.stored} are there"
     most = in_flight(right)
-    hidden = most if line.kind == "kill_server" else 0  # what was in flight may be stored and in no index: no filter finds it
-    if not line.stored - hidden <= line.clean_unchanged <= line.stored or line.clean_encoded != right.total - line.clean_unchanged:
+    if line.clean_unchanged != line.stored or line.clean_encoded != right.total - line.clean_unchanged:
         yield f"of {line.stored} stored objects {line.clean_unchanged} are unchanged; of {right.total} {line.clean_encoded} were encoded"
+    if line.unindexed or line.deaf:
+        yield f"{line.unindexed} objects are stored and found by no filter, {line.deaf} not found by their own vector"
     if line.encoded_twice > most:
         yield f"{line.encoded_twice} objects were encoded twice; at most {most} can be in flight"
 
@@ -270,7 +272,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="warpbeam-faults-") as name, world(Path(name) / "world") as there:
         result = run_all(there, Path(name), str(models.build("bert-tiny", Path(name) / "model")), args)
     print(json.dumps({k: v for k, v in result.items() if k != "lines"}, indent=1))
-    return 1 if result["wrong"] or result["unindexed"] or result["deaf"] else 0
+    return 1 if result["wrong"] else 0
 
 
 if __name__ == "__main__":

@@ -153,6 +153,22 @@ def test_marked_texts_go_with_all_their_chunks(load: Load, minilm: str) -> None:
     assert code == 0 and report["counts"]["loaded"] == 1 and len(load.objects()) == 2
 
 
+def test_chunks_of_a_shorter_text_in_a_delta_file_go(load: Load, minilm: str) -> None:
+    long = " ".join(f"Sentence number {i} of a long text." for i in range(60))
+    vectors = {"v": {"model": minilm, "text_fields": ["title"]}}
+    definition = TWO | {"vectorConfig": {"v": TWO["vectorConfig"]["v"]}, "properties": [*PROPERTIES, {"name": "part", "dataType": ["int"]}]}
+    (load.folder / "class.json").write_text(json.dumps({"class": load.collection} | definition))
+    chunk = {"property": "title", "model": "v", "tokens": 64, "number": "part"}
+    target = {"create": "class.json"}
+    assert load.run(load.job(load.parquet(rows(3, titles={0: long, 1: long})), vectors, target, chunk=chunk))[0] == 0
+    delta = rows(3, titles={1: " ".join(long.split()[:60])}).slice(1, 2).append_column("gone", pa.array([False, True]))
+    marks = {"delete": "marked", "delete_share": 0.9}
+    code, report = load.run(load.job(load.parquet(delta) | {"deleted": "gone"}, vectors, target | marks, chunk=chunk))
+    parts = {key: sorted(o["properties"]["part"] for o in load.objects().values() if o["properties"]["key"] == key) for key in ("k0", "k1")}
+    assert code == 0 and keys(load) == {"k0", "k1"} and deleted(report) > 1
+    assert parts["k1"] == list(range(len(parts["k1"]))) and 0 < len(parts["k1"]) < len(parts["k0"]) == parts["k0"][-1] + 1
+
+
 @pytest.mark.parametrize(
     ("source", "target", "words"),
     [

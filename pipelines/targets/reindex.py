@@ -1,0 +1,79 @@
+"""Objects that the server may have stored and not indexed, sent again so that it indexes them whole.
+
+When a server is killed, or a client goes away, in the middle of a request, objects can be stored and be in no index, or
+not in that of their vectors. When the server gets the same object again it sees no change, and leaves the indexes as they
+are: no search ever finds it (seen with Weaviate 1.38). An object whose vector is another one is indexed from the
+beginning, so these go out with vectors a trifle apart, and then as they are.
+
+They are read by the cursor, which reads the objects themselves: a filter finds only what is indexed.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.targets.cursor import Range, results
+from pipelines.targets.stored import Kept, everything, stored_message, uuid_of
+from pipelines.targets.weaviate import WeaviateTarget
+from schemas.collection import Collection
+from schemas.fingerprints import STORED_JOB
+
+AT_ONCE = 500  # objects that are read with their vectors
+
+
+def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: str, ids: Range, since_ms: int) -> int:
+    """Send again the objects of `job` in a range of ids that were written at `since_ms` (the server's clock) or later; gives how many.
+
+    What the collection does not say of an object (which job wrote it) is taken as said. Raises WorldError.
+    """
+    kept, sent = everything(collection), 0
+    for after, count in _runs(target, collection, tenant, ids, since_ms):
+        found = list(results(target.connection, collection, kept, tenant, after, count))
+        own = [stored_message(r, collection, kept, tenant) for r in found if _wrote(r) in (job, None)]
+        with_vectors = [m for m in own if m.vectors or m.vector_bytes]
+        for messages in (apart(with_vectors), with_vectors):
+            target.deliver(messages)
+        sent += len(with_vectors)
+    return sent
+
+
+def _runs(target: WeaviateTarget, collection: Collection, tenant: str, ids: Range, since_ms: int) -> Iterator[tuple[int, int]]:
+    """Neighbours in the order of ids that were written since then: (the id before the first, as a number; how many)."""
+    before, start, count = ids.first - 1, 0, 0
+    for result in ids.results(target.connection, collection, Kept.of(times=True), tenant):
+        late = result.metadata.last_update_time_unix >= since_ms
+        if late:
+            start, count = (start, count + 1) if count else (before, 1)
+        if count and (not late or count == AT_ONCE):
+            yield start, count
+            count = 0
+        before = int.from_bytes(uuid_of(result))
+    if count:
+        yield start, count
+
+
+def _wrote(result: Any) -> str | None:
+    """The job that an object names."""
+    value = result.properties.non_ref_props.fields.get(STORED_JOB)
+    return str(value.text_value) if value is not None and value.WhichOneof("kind") == "text_value" else None
+
+
+def apart(group: Sequence[Any]) -> list[Any]:
+    """Copies of the messages; the last bit of each vector is another one."""
+    return [_apart(message) for message in group]
+
+
+def _apart(message: Any) -> Any:
+    copy = type(message).FromString(message.SerializeToString())
+    if copy.vector_bytes:
+        copy.vector_bytes = _nudged(copy.vector_bytes)
+    for vector in copy.vectors:
+        vector.vector_bytes = _nudged(vector.vector_bytes)
+    return copy
+
+
+def _nudged(data: bytes) -> bytes:
+    """The last number's last bit flipped: doing it again, after a stop in between, leads back and never further away."""
+    last = np.frombuffer(data[-4:], "<u4") ^ np.uint32(1)
+    return data[:-4] + bytes(last.astype("<u4").tobytes())

@@ -1,0 +1,188 @@
+"""The mark of a run that did not end, and what is sent again because of it; against a real Weaviate."""
+
+import json
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from weaviate.util import generate_uuid5
+
+from jobs.incremental import JOB_DESCRIPTION
+from jobs.open_run import OPEN, _marks, open_since
+from pipelines.targets.cursor import LAST, Range
+from pipelines.targets.reindex import _nudged, reindex
+from pipelines.targets.weaviate import WeaviateTarget
+from schemas.fingerprints import STORED_JOB
+from schemas.job import TargetSpec, WeaviateSpec
+from tests.conftest import Load
+
+NONE = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}
+CLASS: dict[str, Any] = {
+    "properties": [{"name": "key", "dataType": ["text"]}, {"name": "title", "dataType": ["text"]}],
+    "vectorConfig": {"v": NONE},
+}
+FAKE = {"v": {"model": {"fake": 4}, "text_fields": ["title"]}}
+ALL = Range(0, LAST)
+HOUR = timedelta(hours=1)
+
+
+def job_of(load: Load, rows: int = 30, vectors: dict[str, Any] = FAKE, **rest: Any) -> Path:
+    (load.folder / "class.json").write_text(json.dumps({"class": load.collection} | CLASS))
+    table = pa.table({"key": [f"k{i}" for i in range(rows)], "title": [f"title {i}" for i in range(rows)]})
+    return load.job(load.parquet(table, row_group_size=10), vectors, {"create": "class.json"}, **rest)
+
+
+def definition(load: Load) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{load.server.url}/v1/schema/{load.collection}", timeout=60).raise_for_status().json()
+    return found
+
+
+def description(load: Load) -> str:
+    return str(next(p for p in definition(load)["properties"] if p["name"] == STORED_JOB)["description"])
+
+
+def leave_open(load: Load, **marks: datetime) -> None:
+    """What a run that was killed leaves."""
+    found = definition(load)
+    prop = next(p for p in found["properties"] if p["name"] == STORED_JOB)
+    prop["description"] = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
+    httpx.put(f"{load.server.url}/v1/schema/{load.collection}", json=found, timeout=60).raise_for_status()
+
+
+def updated(load: Load) -> dict[str, int]:
+    return {i: o["lastUpdateTimeUnix"] for i, o in load.objects().items()}
+
+
+def plain(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Without what says when an object was written."""
+    return {i: {k: v for k, v in o.items() if k not in ("lastUpdateTimeUnix", "creationTimeUnix")} for i, o in objects.items()}
+
+
+def test_a_run_that_ends_leaves_no_mark(load: Load) -> None:
+    code, report = load.run(job_of(load))
+    assert code == 0, report
+    assert description(load) == JOB_DESCRIPTION
+    assert open_since(definition(load), "job") is None
+
+
+def test_after_a_run_that_did_not_end_what_it_wrote_is_sent_again(load: Load) -> None:
+    job = job_of(load)
+    load.run(job)
+    before, times = load.objects(), updated(load)
+    leave_open(load, job=datetime.now(timezone.utc) - HOUR, other=datetime.now(timezone.utc))
+    assert "indexed" in load.command("verify", job).output  # names what is open
+    result = load.command("run", job)
+    text = " ".join(result.output.split())
+    assert result.exit_code == 0 and "did not end" in text and "30 objects sent again" in text, text
+    assert plain(load.objects()) == plain(before)
+    assert all(updated(load)[i] > times[i] for i in times)
+    assert json.loads((load.folder / "report" / "report.json").read_text())["counts"]["unchanged"] == 30
+    assert list(_marks(description(load))) == ["other"]  # another job's run is its own affair
+    code = load.command("run", job).exit_code
+    assert code == 0 and list(_marks(description(load))) == ["other"]
+
+
+def test_what_was_written_long_before_stays(load: Load) -> None:
+    job = job_of(load)
+    load.run(job)
+    times = updated(load)
+    leave_open(load, job=datetime.now(timezone.utc) + HOUR)
+    assert "0 objects sent again" in " ".join(load.command("run", job).output.split())
+    assert updated(load) == times
+
+
+def test_verify_names_an_open_run_and_mends_it(load: Load) -> None:
+    job = job_of(load)
+    load.run(job)
+    times = updated(load)
+    leave_open(load, job=datetime.now(timezone.utc) - HOUR)
+    result = load.command("verify", job, "--json")
+    checks = {c["name"]: c for c in json.loads(result.output)["checks"]}
+    assert result.exit_code == 1 and checks["indexed"]["good"] is False and "did not end" in checks["indexed"]["said"]
+    assert updated(load) == times  # it only reads
+    assert load.command("verify", job, "--repair").exit_code == 0
+    assert all(updated(load)[i] > times[i] for i in times)
+    assert open_since(definition(load), "job") is None
+
+
+def test_a_server_that_goes_away_leaves_the_mark(load: Load) -> None:
+    """Its gRPC is nowhere: the run stops with exit code 3, and the next one knows."""
+    job = job_of(load)
+    load.run(job)
+    code = load.command("run", job_of(load, 31), "--set", "target.retry_s=1", "--set", "target.weaviate.grpc=127.0.0.1:1").exit_code
+    assert code == 3
+    assert open_since(definition(load), "job") is not None
+    assert load.command("run", job_of(load, 31)).exit_code == 0
+    assert open_since(definition(load), "job") is None and len(load.objects()) == 31
+
+
+def rich(load: Load) -> str:
+    """A collection of most property types with references, two vectors and a multi-vector, and one object that has it all; its id."""
+    extra = [
+        ("price", "number"), ("count", "int"), ("good", "boolean"), ("day", "date"), ("place", "geoCoordinates"), ("phone", "phoneNumber"),
+        ("tags", "text[]"), ("numbers", "number[]"), ("ids", "uuid[]"), ("one", "uuid"), ("days", "date[]"), ("picture", "blob"),
+    ]  # fmt: skip
+    nested = [{"name": "city", "dataType": ["text"]}, {"name": "codes", "dataType": ["int[]"]}]
+    properties = [{"name": n, "dataType": [t]} for n, t in extra]
+    properties += [{"name": n, "dataType": [t], "nestedProperties": nested} for n, t in (("home", "object"), ("homes", "object[]"))]
+    properties.append({"name": "likes", "dataType": [load.collection]})
+    multi = {"vectorizer": {"none": {}}, "vectorIndexType": "hnsw", "vectorIndexConfig": {"multivector": {"enabled": True}}}
+    load.create({"properties": [*CLASS["properties"], *properties], "vectorConfig": {"v": NONE, "m": multi}})
+    other, own = generate_uuid5("other"), generate_uuid5("k")
+    beacon = {"beacon": f"weaviate://localhost/{load.collection}/{other}"}
+    values = {
+        "key": "k", "title": "ä\n", "price": 2.5, "count": -3, "good": False, "day": "2020-01-02T03:04:05.123456Z",
+        "place": {"latitude": 52.5, "longitude": 13.25}, "phone": {"input": "+49 171 1234567"}, "tags": ["a", ""], "numbers": [0.1, -2],
+        "ids": [str(other), str(own)], "one": str(other), "days": ["2020-01-02T03:04:05Z"], "picture": "AP8=",
+        "home": {"city": "Köln", "codes": [1, 2]}, "homes": [{"city": "A"}, {"codes": [3]}], "likes": [beacon],
+    }  # fmt: skip
+    for data in (
+        {"id": other, "properties": {"key": "other"}, "vectors": {"v": [0, 0, 0, 1]}},
+        {"id": own, "properties": values, "vectors": {"v": [1, 2, 3, 0], "m": [[0.5, 1], [2, -0.0]]}},
+    ):
+        httpx.post(f"{load.server.url}/v1/objects", json={"class": load.collection} | data, timeout=60).raise_for_status()
+    return str(own)
+
+
+def test_an_object_with_everything_is_the_same_afterwards(load: Load) -> None:
+    uuid = rich(load)
+    before, times = load.objects(), updated(load)
+    spec = TargetSpec(weaviate=WeaviateSpec(url=load.server.url, grpc=load.server.grpc), collection=load.collection)
+    with closing(WeaviateTarget(spec)) as target:
+        collection = target.collection()
+    assert collection is not None
+    with closing(WeaviateTarget(spec, collection)) as target:
+        assert reindex(target, collection, "job", "", ALL, max(times.values()) + 1) == 0
+        assert updated(load) == times
+        assert reindex(target, collection, "job", "", ALL, 0) == 2
+    after = load.objects()
+    assert plain(after)[uuid] == plain(before)[uuid]
+    assert plain(after) == plain(before) and all(updated(load)[i] > times[i] for i in times)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
+def test_a_vector_apart_is_another_one_and_hardly_so(numbers: list[float]) -> None:
+    vector = np.array(numbers, "<f4")
+    other = np.frombuffer(_nudged(vector.tobytes()), "<f4")
+    assert other.tobytes() != vector.tobytes() and _nudged(other.tobytes()) == vector.tobytes()
+    assert np.array_equal(other[:-1], vector[:-1])
+    assert np.isinf(other[-1]) or abs(float(other[-1]) - float(vector[-1])) <= np.spacing(abs(vector[-1]))
+
+
+@given(st.dictionaries(st.text(max_size=20), st.datetimes(timezones=st.just(timezone.utc)), max_size=4))
+def test_marks_are_read_as_they_were_written(marks: dict[str, datetime]) -> None:
+    text = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
+    found = {"properties": [{"name": STORED_JOB, "description": text}]}
+    assert {job: open_since(found, job) for job in marks} == marks
+
+
+@pytest.mark.parametrize("text", ["", "mine", OPEN, OPEN + "[]", OPEN + "{", OPEN + '{"job": 3}', OPEN + '{"job": "today"}'])
+def test_what_a_person_wrote_there_is_no_mark(text: str) -> None:
+    assert open_since({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
