@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,10 @@ def stored(path: Path) -> set[bytes]:
     from pipelines.targets.cursor import id_ranges, read_ids
     from pipelines.targets.weaviate import WeaviateTarget
 
-    target = WeaviateTarget(with_server(load_job(path)).target)
-    collection = target.collection()
-    assert collection is not None
-    return {u for page in read_ids(target.connection, collection, "", id_ranges(1)[0]) for u in page.view("V16").tolist()}
+    with closing(WeaviateTarget(with_server(load_job(path)).target)) as target:
+        collection = target.collection()
+        assert collection is not None
+        return {u for page in read_ids(target.connection, collection, "", id_ranges(1)[0]) for u in page.view("V16").tolist()}
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from jobs.telling import counted
 from jobs.verify.ids import READERS, tenants_of
 from pipelines.metrics import live
 from pipelines.targets.cursor import Range, id_ranges
+from pipelines.targets.delivery import LOST
 from pipelines.targets.reindex import reindex
-from pipelines.targets.weaviate import LOST, WeaviateTarget
+from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import JobError, WorldError
 from schemas.fingerprints import STORED_JOB
 

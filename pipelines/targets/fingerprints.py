@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pipelines.targets.connection import Connection
 from pipelines.targets.stored import Kept, search_by_ids, uuid_of, vectors_of
 from schemas.collection import Collection
-from schemas.fingerprints import STORED
+from schemas.fingerprints import SIZE, STORED
 
 Known = dict[bytes, list[bytes]]  # uuid -> fingerprints; an object without fingerprints has an empty list
 
@@ -18,8 +18,8 @@ def read_fingerprints(connection: Connection, collection: Collection, uuids: Seq
     found: Known = {}
     for result in search_by_ids(connection, collection, Kept.of([collection.properties[STORED]]), uuids, tenant):
         values = result.properties.non_ref_props.fields.get(STORED)
-        texts = values.list_value.uuid_values.values if values is not None else ()
-        found[uuid_of(result)] = [bytes.fromhex(t.replace("-", "")) for t in texts]
+        whole = bytes.fromhex("".join(values.list_value.uuid_values.values).replace("-", "")) if values is not None else b""
+        found[uuid_of(result)] = [whole[i : i + SIZE] for i in range(0, len(whole), SIZE)]
     return found
 
 

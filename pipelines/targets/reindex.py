@@ -17,9 +17,11 @@ from pipelines.targets.cursor import Range, results
 from pipelines.targets.stored import Kept, everything, stored_message, uuid_of
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.collection import Collection
+from schemas.errors import WorldError
 from schemas.fingerprints import STORED_JOB
 
 AT_ONCE = 500  # objects that are read with their vectors
+TRIES = AT_ONCE.bit_length()  # the last one sends each object alone
 
 
 def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: str, ids: Range, since_ms: int) -> int:
@@ -32,10 +34,21 @@ def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: st
         found = list(results(target.connection, collection, kept, tenant, after, count))
         own = [stored_message(r, collection, kept, tenant) for r in found if _wrote(r) in (job, None)]
         with_vectors = [m for m in own if m.vectors or m.vector_bytes]
-        for messages in (apart(with_vectors), with_vectors):
-            target.deliver(messages)
+        _send(target, with_vectors)
         sent += len(with_vectors)
     return sent
+
+
+def _send(target: WeaviateTarget, messages: Sequence[Any]) -> None:
+    """Send them apart and as they are; if a request is lost on the way, from the beginning and in smaller ones.
+
+    What a lost request left may not be indexed either.
+    """
+    for size in (AT_ONCE >> n for n in range(TRIES)):
+        target.delivery.deliver(apart(messages), size)
+        if target.delivery.deliver(messages, size):
+            return
+    raise WorldError(f"Weaviate lost requests {TRIES} times while {len(messages)} objects were sent again; try when it is less busy")
 
 
 def _runs(target: WeaviateTarget, collection: Collection, tenant: str, ids: Range, since_ms: int) -> Iterator[tuple[int, int]]:

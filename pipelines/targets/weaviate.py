@@ -1,21 +1,18 @@
 """Weaviate as a target: its schema by REST, objects by gRPC `BatchObjects`, acknowledged rows only."""
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.metrics import count
-from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_lost, is_too_large, waits
+from pipelines.targets.connection import Connection
+from pipelines.targets.delivery import Delivery
 from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
 from pipelines.targets.messages import messages, pieces, uuid_text
-from pipelines.targets.pressure import Pressure
 from pipelines.targets.sampled import read_objects
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
@@ -24,23 +21,6 @@ from schemas.columns import TENANT, by_tenant, properties_of
 from schemas.errors import JobError, WorldError
 from schemas.job import TargetSpec, TenantSpec
 from schemas.objects import Reasons
-
-PASSING = (  # words of per-object errors that a healthy server takes back: the world is wrong, not the row
-    "read-only",
-    "deadline exceeded",
-    "context canceled",
-    "not enough memory",
-    "connection refused",
-    "connection reset",
-    "leader not found",
-    "shutting down",
-    "too many requests",
-    "timed out",
-)
-
-
-BROKEN_OFF = ("deadline exceeded", "context canceled", "connection re", "shutting down")  # of these: the object may be half stored
-LOST = "lost"  # requests and objects of which nobody knows how far the server came
 
 
 @dataclass
@@ -61,15 +41,6 @@ class _Batch:
     reasons: Reasons = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What became of a request: refused messages by position, those to be sent again, and why."""
-
-    refused: Reasons
-    again: list[int] = field(default_factory=list)
-    problem: str = ""
-
-
 class WeaviateTarget:
     """One collection of one server. `write` and `results` are for one thread; make one target a writer."""
 
@@ -78,7 +49,7 @@ class WeaviateTarget:
         self.spec, self._collection, self.job = spec, collection, job
         self.connection = Connection(spec.weaviate, spec.timeout_s, spec.retry_s)
         self.tenants = Tenants(self.connection, spec)
-        self.pressure = Pressure()
+        self.delivery = Delivery(self.connection, spec)
         self._waiting: deque[_Batch] = deque()
 
     def collection(self) -> Collection | None:
@@ -143,7 +114,7 @@ class WeaviateTarget:
         self._waiting.append(waiting)
         made = self._messages(batch)
         limit = min(int(self.connection.message_bytes * 0.95), self.connection.message_bytes - 4096)
-        for start, group in pieces(made, self.pressure.objects):
+        for start, group in pieces(made, self.delivery.pressure.objects):
             if len(group) == 1 and group[0].ByteSize() > limit:
                 size = group[0].ByteSize()
                 waiting.reasons[start] = (
@@ -151,9 +122,9 @@ class WeaviateTarget:
                     f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}",
                 )
                 continue
-            while sum(len(w.sent) for w in self._waiting) >= self.pressure.in_flight:
+            while sum(len(w.sent) for w in self._waiting) >= self.delivery.pressure.in_flight:
                 self._settle_oldest()
-            waiting.sent.append(_Sent(start, group, self._send(group)))
+            waiting.sent.append(_Sent(start, group, self.delivery.send(group)))
 
     def results(self, wait: bool) -> Sequence[tuple[pa.RecordBatch, Reasons]]:
         """The batches whose requests are all acknowledged, with the refused rows; all that were written if `wait`."""
@@ -164,12 +135,6 @@ class WeaviateTarget:
             finished = self._waiting.popleft()
             done.append((finished.batch, finished.reasons))
         return done
-
-    def deliver(self, group: Sequence[Any]) -> None:
-        """Send messages, and wait until they are stored. Raises WorldError, also where one is refused that was stored before."""
-        for _, piece in pieces(list(group), self.pressure.objects):
-            for position, (_, reason) in self._delivered(piece, None).items():
-                raise WorldError(f"Weaviate refuses object {piece[position].uuid}, which it has, when it is sent again: {reason}")
 
     def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
         """The stored fingerprints of those of `uuids` that are there; none of a tenant that is yet to be made. Raises WorldError."""
@@ -212,80 +177,8 @@ class WeaviateTarget:
                 if uuid_text(uuid) in found:
                     made[i].MergeFrom(found[uuid_text(uuid)])
 
-    def _request(self, group: list[Any]) -> Any:
-        from weaviate.proto.v1 import base_pb2, batch_pb2
-
-        level = getattr(base_pb2, f"CONSISTENCY_LEVEL_{self.spec.consistency_level}")
-        return batch_pb2.BatchObjectsRequest(objects=group, consistency_level=level)
-
-    def _send(self, group: list[Any]) -> Any:
-        """A future of the reply."""
-        return self.connection.stub.BatchObjects.future(
-            self._request(group), timeout=self.spec.timeout_s, metadata=self.connection.metadata
-        )
-
     def _settle_oldest(self) -> None:
         waiting = next(w for w in self._waiting if w.sent)
         sent = waiting.sent.popleft()
-        for position, reason in self._delivered(sent.messages, sent.reply).items():
+        for position, reason in self.delivery.delivered(sent.messages, sent.reply).items():
             waiting.reasons[sent.start + position] = reason
-
-    def _delivered(self, group: list[Any], reply: Any) -> Reasons:
-        """Wait for the reply, and try again what may pass, in smaller requests; the refused messages by position. Raises WorldError."""
-        pauses = waits(self.spec.retry_s)
-        refused: Reasons = {}
-        todo = deque([list(range(len(group)))])
-        while todo:
-            positions = todo.popleft()
-            messages = [group[p] for p in positions]
-            answer = self._answer(messages, reply)
-            reply = None
-            refused |= {positions[i]: reason for i, reason in answer.refused.items()}
-            if len(answer.again) < len(positions):
-                pauses = waits(self.spec.retry_s)  # the server works, if slowly
-            if not answer.again:
-                self.pressure.took()
-                continue
-            pause = next(pauses, None)
-            if pause is None:
-                raise WorldError(self._gave_up(len(answer.again) + sum(map(len, todo)), answer.problem))
-            self.pressure.overloaded()
-            time.sleep(pause)
-            again, size = [positions[i] for i in answer.again], self.pressure.objects
-            todo.extendleft(reversed([again[i : i + size] for i in range(0, len(again), size)]))
-        return refused
-
-    def _answer(self, group: list[Any], reply: Any) -> _Answer:
-        """What became of `group`; sent now unless there is a reply to wait for. Raises WorldError (no longer allowed to write)."""
-        try:
-            errors = {e.index: e.error for e in (reply or self._send(group)).result().errors if e.error}
-        except grpc.RpcError as error:
-            if error.code().name in LOCKED:
-                raise WorldError(f"Weaviate at {grpc_address(self.spec.weaviate)} refuses to write: {describe(error)}") from error
-            if not is_away(error):
-                return _Answer(self._halved(group, error))
-            self.connection.renew(error)
-            count(LOST, int(is_lost(error)))
-            return _Answer({}, list(range(len(group))), describe(error))
-        again = [i for i, e in errors.items() if _may_pass(e)]
-        refused: Reasons = {i: ("refused", e) for i, e in errors.items() if not _may_pass(e)}
-        count(LOST, sum(any(words in errors[i] for words in BROKEN_OFF) for i in again))
-        return _Answer(refused, again, errors[again[0]] if again else "")
-
-    def _gave_up(self, objects: int, problem: str) -> str:
-        where = grpc_address(self.spec.weaviate)
-        return f"Weaviate at {where} did not take {objects} objects within {self.spec.retry_s:g} s: {problem}"
-
-    def _halved(self, group: list[Any], error: grpc.RpcError) -> Reasons:
-        """A request that is refused as a whole is halved until the message at fault is alone."""
-        if len(group) == 1:
-            code = "object_too_large" if is_too_large(error) else "refused"
-            return {0: (code, describe(error))}
-        half = len(group) // 2
-        first = self._delivered(group[:half], self._send(group[:half]))
-        second = self._delivered(group[half:], self._send(group[half:]))
-        return first | {half + i: reason for i, reason in second.items()}
-
-
-def _may_pass(error: str) -> bool:
-    return any(words in error for words in PASSING)

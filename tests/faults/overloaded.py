@@ -21,6 +21,7 @@ class Gate:
     code: grpc.StatusCode = grpc.StatusCode.RESOURCE_EXHAUSTED
     sizes: list[int] = field(default_factory=list)  # of the requests with objects, in order
     refused: int = 0
+    passes: int = 0  # requests that pass before any reply is lost
     lose: int = 0  # replies that are to be lost: the server has the objects, and the sender does not know
     lost: list[Any] = field(default_factory=list)  # those requests
     after: list[Any] = field(default_factory=list)  # the requests that came then
@@ -59,7 +60,9 @@ def _write(made: Gate, channel: grpc.Channel, method: str, request: bytes, conte
         made.refused += 1
         context.abort(made.code, "too much at a time")
     reply: bytes = channel.unary_unary(method)(request, timeout=60)
-    if made.lose:
+    if made.passes:
+        made.passes -= 1
+    elif made.lose:
         made.lose -= 1
         made.lost.append(body)
         context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
