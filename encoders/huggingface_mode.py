@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from encoders.backends.bare import bare
+from encoders.backends.cores import run_on_cores
 from encoders.base import Encoding, Progress, Vectors
-from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
+from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.models import model_options
 from encoders.punkt import sentence_tokenizer, sentences
 from encoders.saved_tokenizer import count_tokens, load_tokenizer
@@ -38,6 +40,7 @@ class Mode(Protocol):
     """One model, loaded, in one mode of the container."""
 
     tokenizer: Any
+    backend: str  # how its forward pass runs
 
     @property
     def max_tokens(self) -> int | None:
@@ -63,6 +66,8 @@ class HuggingFace:
             sentence_tokenizer()  # a package that is missing is said now, not by a worker at its first text
         self.tokenizer, self.model = load_transformer(name, spec)
         self.is_dpr = self.model.config.model_type == "dpr"
+        self.budget = Budget()
+        self.bare, self.backend = (None, "a DPR model") if self.is_dpr else bare(self.model, self._padded)
 
     @property
     def max_tokens(self) -> int | None:
@@ -100,22 +105,34 @@ class HuggingFace:
 
     def _encode(self, texts: list[str], pooling: str, progress: Progress | None) -> tuple[Vectors, Lengths, int]:
         """Pooled vectors (n, dim) float32, the tokens (n,) of each text, and how many tokens were computed in all."""
-        import torch
-
         with timed("tokenise"):
             encoded = dict(self.tokenizer(texts, truncation=True, max_length=self.limit)) if texts else {"input_ids": []}
         lengths = np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
         rows: Vectors = np.empty((len(texts), self.dim(None)), np.float32)
-        batches = plan_batches(lengths)
+        if self.bare and (not len(lengths) or lengths.min()):  # a text without any token is left to the padded way
+            fast, ids = self.bare, encoded["input_ids"]
+            run_on_cores(lengths, lambda b: fast.pooled([ids[i] for i in b], pooling), rows, progress, self.budget)
+            return rows, lengths, int(lengths.sum())
+        batches = plan_batches(lengths, self.budget.tokens)
 
         def forward(positions: Positions) -> Vectors:
-            batch = self.tokenizer.pad({k: [v[i] for i in positions] for k, v in encoded.items()}, return_tensors="pt", verbose=False)
-            with torch.inference_mode():
-                pooled = self._pool(batch.to(self.model.device), pooling)
-            return np.asarray(pooled.float().cpu().numpy())
+            return self._run({k: [v[i] for i in positions] for k, v in encoded.items()}, pooling)
 
-        run_batches(batches, forward, rows, progress)
+        run_batches(batches, forward, rows, progress, None, self.budget, lengths)
         return rows, lengths, padded_tokens(lengths, batches)
+
+    def _padded(self, ids: list[list[int]], pooling: str) -> Vectors:
+        """Pooled vectors (n, dim) float32 of texts by their token ids."""
+        return self._run({"input_ids": ids}, pooling)
+
+    def _run(self, encoded: dict[str, Any], pooling: str) -> Vectors:
+        """Pooled vectors (n, dim) float32 of one batch of tokenised texts."""
+        import torch
+
+        batch = self.tokenizer.pad(encoded, return_tensors="pt", verbose=False)
+        with torch.inference_mode():
+            pooled = self._pool(batch.to(self.model.device), pooling)
+        return np.asarray(pooled.float().cpu().numpy())
 
     def _pool(self, batch: Any, pooling: str) -> "torch.Tensor":
         """One vector a row of `batch`, (b, dim)."""

@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from encoders.backends.cores import run_on_cores
+from encoders.backends.unpadded import Unpadded, unpadded
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
-from encoders.batching import padded_tokens, plan_batches, run_batches
+from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.models import load_sentence_transformer
 from encoders.timing import timed, timed_calls
 from schemas.errors import JobError, RowError
@@ -28,6 +31,9 @@ class TextEncoder(LoadedLate):
         self.spec, self.prompts, self.long_text = spec, prompts, long_text
         self._model: SentenceTransformer | None = None
         self._loading = threading.Lock()
+        self._unpadded: Unpadded | None = None
+        self._backend, self.budget = "", Budget()
+        self.workers: int | None = None  # batches side by side on a CPU; None: as many as torch has threads
 
     @property
     def model(self) -> "SentenceTransformer":
@@ -35,8 +41,15 @@ class TextEncoder(LoadedLate):
         with self._loading:
             if self._model is None:
                 self._model = load_sentence_transformer(str(self.spec.name), self.spec)
+                self._unpadded, self._backend = unpadded(self._model)
                 self._model.preprocess = timed_calls("tokenise", self._model.preprocess)
             return self._model
+
+    @property
+    def backend(self) -> str:
+        """How the forward pass runs, or why not in the fastest way; loads the model."""
+        _ = self.model
+        return self._backend
 
     @property
     def dim(self) -> int:
@@ -77,43 +90,59 @@ class TextEncoder(LoadedLate):
         groups: Groups | None = None,
     ) -> Encoding:
         """Vectors (n, dim) float32 for texts; what happens to a text over the model's limit is `long_text`'s to say."""
-        prompt = self.prompt(role)
-        lengths = np.array(self.count_tokens([prompt + v for v in values]), np.int64)
-        over = [] if self.max_tokens is None else [int(i) for i in np.flatnonzero(lengths > self.max_tokens)]
+        texts = self._tokenised(values, role)
+        over = [] if self.max_tokens is None else [int(i) for i in np.flatnonzero(texts.lengths > self.max_tokens)]
         if over and self.long_text == "mean":
             return self._encode_windows(values, over, role, progress)
-        result = self._encode_cut(values, lengths, prompt, role, progress)
+        result = self._encode_cut(texts, progress)
         if self.long_text == "fail":
-            result.errors = {i: RowError("text_too_long", f"{lengths[i]} tokens, but the model takes {self.max_tokens}") for i in over}
+            result.errors = {
+                i: RowError("text_too_long", f"{texts.lengths[i]} tokens, but the model takes {self.max_tokens}") for i in over
+            }
             result.vectors[over] = np.nan
         else:
             result.truncated = over
         return result
 
-    def _encode_cut(
-        self, values: Sequence[str], lengths: "np.ndarray[Any, np.dtype[np.int64]]", prompt: str, role: Role, progress: Progress | None
-    ) -> Encoding:
-        """Encode each value once; the model's tokenizer cuts what is too long."""
-        seen = lengths if self.max_tokens is None else np.minimum(lengths, self.max_tokens)
-        vectors: Vectors = np.empty((len(values), self.dim), np.float32)
-        batches = plan_batches(seen)
-        encode = self.model.encode_query if role == "query" else self.model.encode_document
+    def _tokenised(self, values: Sequence[str], role: Role) -> "_Texts":
+        """The texts with their lengths, tokenised once where the forward pass takes tokens."""
+        prompt = self.prompt(role)
+        prompted = [prompt + v for v in values] if prompt else values
+        _ = self.model
+        if self._unpadded:
+            ids, lengths = self._unpadded.tokenise(prompted)
+            if not len(lengths) or lengths.min():  # a text without any token is left to the library
+                return _Texts(values, role, prompt, lengths, ids)
+        return _Texts(values, role, prompt, np.array(self.count_tokens(prompted), np.int64))
 
-        def forward(positions: "np.ndarray[Any, np.dtype[np.int64]]") -> Vectors:
-            texts = [values[i] for i in positions]
-            return np.asarray(encode(texts, prompt=prompt, batch_size=len(texts), show_progress_bar=False), np.float32)
-
-        run_batches(batches, forward, vectors, progress)
+    def _encode_cut(self, texts: "_Texts", progress: Progress | None) -> Encoding:
+        """Encode each value once, cut where it is too long."""
+        seen = texts.lengths if self.max_tokens is None else np.minimum(texts.lengths, self.max_tokens)
+        vectors: Vectors = np.empty((len(seen), self.dim), np.float32)
+        if texts.ids is not None:
+            run_on_cores(seen, partial(self._encode_unpadded, texts), vectors, progress, self.budget, self.workers)
+            return Encoding(vectors, tokens=int(seen.sum()), padded=int(seen.sum()))
+        batches = plan_batches(seen, self.budget.tokens)
+        run_batches(batches, partial(self._encode_padded, texts), vectors, progress, None, self.budget, seen)
         return Encoding(vectors, tokens=int(seen.sum()), padded=padded_tokens(seen, batches))
+
+    def _encode_padded(self, texts: "_Texts", positions: Positions) -> Vectors:
+        """One batch as sentence-transformers encodes it."""
+        encode = self.model.encode_query if texts.role == "query" else self.model.encode_document
+        batch = [texts.values[i] for i in positions]
+        return np.asarray(encode(batch, prompt=texts.prompt, batch_size=len(batch), show_progress_bar=False), np.float32)
+
+    def _encode_unpadded(self, texts: "_Texts", positions: Positions) -> Vectors:
+        """One batch without padding."""
+        assert self._unpadded is not None and texts.ids is not None
+        return self._unpadded.forward([texts.ids[i] for i in positions], texts.prompt)[:, : self.dim]
 
     def _encode_windows(self, values: Sequence[str], over: list[int], role: Role, progress: Progress | None) -> Encoding:
         """Encode long texts window by window; their vector is the windows' mean, as long as one window's vector is."""
         pieces = {i: self.windows(values[i], role) for i in over}
         texts = [w for i, v in enumerate(values) for w in pieces.get(i, [v])]
         owner = np.repeat(np.arange(len(values)), [len(pieces.get(i, [""])) for i in range(len(values))])
-        prompt = self.prompt(role)
-        lengths = np.array(self.count_tokens([prompt + t for t in texts]), np.int64)
-        result = self._encode_cut(texts, lengths, prompt, role, progress)
+        result = self._encode_cut(self._tokenised(texts, role), progress)
         result.vectors = mean_of_windows(result.vectors, owner, len(values))
         return result
 
@@ -125,6 +154,16 @@ class TextEncoder(LoadedLate):
         if room < 1:
             raise JobError(f"prompts: this prompt leaves no room for text within the model's {self.max_tokens} tokens")
         return [text[offsets[a][0] : offsets[min(a + room, len(offsets)) - 1][1]] for a in range(0, len(offsets), room)]
+
+
+class _Texts(NamedTuple):
+    """Texts, how long they are (n,) in tokens with their prompt, and their token ids as the model sees them, where there are any."""
+
+    values: Sequence[str]
+    role: Role
+    prompt: str
+    lengths: Lengths
+    ids: list[list[int]] | None = None
 
 
 def mean_of_windows(vectors: Vectors, owner: "np.ndarray[Any, np.dtype[np.int64]]", n: int) -> Vectors:

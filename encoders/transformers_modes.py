@@ -1,13 +1,16 @@
 """The container's other modes: sentence-transformers, and quantised ONNX; both give vectors of length 1."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from encoders.backends.cores import run_on_cores
+from encoders.backends.unpadded import unpadded
 from encoders.base import Encoding, Progress, Vectors
-from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
+from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.container_mode import QUANTIZED
 from encoders.huggingface_mode import POOLINGS, HuggingFace, Request, distinct_values, share_progress
 from encoders.models import load_sentence_transformer
@@ -28,6 +31,8 @@ class SentenceTransformers:
         self.tokenizer = as_saved(self.model.tokenizer, name, spec.revision)
         limit = self.model.max_seq_length
         self.max_tokens = int(limit) if limit and limit < UNLIMITED else None
+        self.budget = Budget()
+        self.unpadded, self.backend = unpadded(self.model)
 
     def dim(self, dimensions: int | None) -> int:
         """What is left of the model's own after truncation; 0 truncates nothing, a negative number counts from the end."""
@@ -39,21 +44,34 @@ class SentenceTransformers:
         # only prompts of these two names count: never `passage` or `corpus`, and never the default prompt
         kind = "query" if request.task_type == "query" else "document"
         prompt = str(self.model.prompts.get(kind, ""))
-        encode = self.model.encode_query if kind == "query" else self.model.encode_document
         distinct, index = distinct_values(t.rstrip() if prompt else t.strip() for t in texts)  # as sentence-transformers 5 does it
-        whole = count_tokens(self.tokenizer, [prompt + t for t in distinct])
-        lengths = whole if self.max_tokens is None else np.minimum(whole, self.max_tokens)
         rows: Vectors = np.empty((len(distinct), self.dim(request.dimensions)), np.float32)
-        options: dict[str, Any] = {"prompt": prompt, "normalize_embeddings": True, "show_progress_bar": False}
-
-        def forward(positions: Positions) -> Vectors:
-            batch = [distinct[i] for i in positions]
-            found = encode(batch, truncate_dim=request.dimensions or None, batch_size=len(batch), **options)
-            return np.asarray(found, np.float32)
-
-        batches = plan_batches(lengths)
-        run_batches(batches, forward, rows, share_progress(progress, len(distinct), len(texts)))
+        step = share_progress(progress, len(distinct), len(texts))
+        if self.unpadded:
+            ids, whole = self.unpadded.tokenise([prompt + t for t in distinct])
+            if not len(whole) or whole.min():  # a text without any token is left to the padded way
+                lengths = self._seen(whole)
+                run_on_cores(lengths, partial(self._unpadded, ids, prompt, request.dimensions), rows, step, self.budget)
+                return spread(rows, index, whole > lengths, lengths, int(lengths.sum()))
+        whole = count_tokens(self.tokenizer, [prompt + t for t in distinct])
+        lengths = self._seen(whole)
+        batches = plan_batches(lengths, self.budget.tokens)
+        run_batches(batches, partial(self._padded, distinct, kind, prompt, request.dimensions), rows, step, None, self.budget, lengths)
         return spread(rows, index, whole > lengths, lengths, padded_tokens(lengths, batches))
+
+    def _seen(self, whole: Lengths) -> Lengths:
+        """How many tokens of each text the model sees."""
+        return whole if self.max_tokens is None else np.minimum(whole, self.max_tokens)
+
+    def _unpadded(self, ids: list[list[int]], prompt: str, dimensions: int | None, positions: Positions) -> Vectors:
+        assert self.unpadded is not None
+        return unit(self.unpadded.forward([ids[i] for i in positions], prompt)[:, : dimensions or None])
+
+    def _padded(self, texts: list[str], kind: str, prompt: str, dimensions: int | None, positions: Positions) -> Vectors:
+        encode = self.model.encode_query if kind == "query" else self.model.encode_document
+        options: dict[str, Any] = {"prompt": prompt, "normalize_embeddings": True, "show_progress_bar": False}
+        found = encode([texts[i] for i in positions], truncate_dim=dimensions or None, batch_size=len(positions), **options)
+        return np.asarray(found, np.float32)
 
 
 class Onnx:
@@ -62,7 +80,7 @@ class Onnx:
     def __init__(self, name: str, spec: ModelSpec) -> None:
         """Load the model. Raises JobError where it cannot be had."""
         self.tokenizer = load_tokenizer(name, spec)
-        self.max_tokens = token_limit(self.tokenizer)
+        self.max_tokens, self.backend = token_limit(self.tokenizer), "the ONNX runtime"
         try:
             from onnxruntime import InferenceSession
         except ImportError as error:

@@ -195,18 +195,24 @@ def test_progress_counts_texts(models: Path, mode: str, texts: list[str]) -> Non
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(models: Path) -> None:
-    """A real model whose forward fails above a batch of two, as a device's does."""
+    """A real model whose forward fails above some tokens, as a device's does; the next call knows."""
     encoder = inference(models / "bert-tiny")
     texts = [f"The water is {n}." for n in range(9)]
     expected = encoder.encode(texts).vectors
     mode: Any = encoder.model
 
     def refuse(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        if len(kwargs["input_ids"]) > 2:
+        if kwargs["input_ids"].numel() > 20:
+            refused.append(kwargs["input_ids"].numel())
             raise RuntimeError("CUDA out of memory")
 
+    refused: list[int] = []
     handle = mode.model.register_forward_pre_hook(refuse, with_kwargs=True)
     assert differences(encoder.encode(texts).vectors, expected).max() <= 1e-5
+    assert refused
+    refused.clear()
+    assert differences(encoder.encode(texts).vectors, expected).max() <= 1e-5
+    assert not refused
     handle.remove()
 
 

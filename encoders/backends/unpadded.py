@@ -1,0 +1,117 @@
+"""The forward pass of a sentence-transformers model on the CPU: tokenised once, without padding, one batch a core.
+
+Taken only where it is the same model: when a model is loaded, some texts are encoded both ways, and unless all token
+ids are equal and all vectors differ by less than rounding, everything is put back and the library's own `encode` runs.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encoders.backends import attention, linear
+from encoders.backends.packing import Packed, pack
+from encoders.backends.switch import difference, padding_place, switch
+from encoders.base import Vectors
+from encoders.batching import Lengths
+from encoders.timing import timed
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+LONG = 320  # words of the longest text of the comparison: longer than any family's local attention
+SAMPLES = (
+    "",
+    "a",
+    "  Straße, ÉCOLE\nand\tCafé  ",
+    "The warp beam holds all threads in parallel.",
+    "thread over thread " * 9,
+    "the weaver's [PAD] <pad> loom; " * (LONG // 5),
+)
+
+
+class Unpadded:
+    """A sentence-transformers model that computes real tokens only; use one from `unpadded`, which has compared it."""
+
+    def __init__(self, model: "SentenceTransformer") -> None:
+        """Keep `model`, which has an attention without padding by now."""
+        self.model, self.tokenizer = model, model.tokenizer
+        self.padding = padding_place(model[0].model)
+        self.swapped: linear.Swapped = []
+        self.special = int(self.tokenizer.num_special_tokens_to_add())
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[list[list[int]], Lengths]:
+        """Token ids of `texts`, cut as the model cuts them, and how many (n,) there were before."""
+        if not texts:
+            return [], np.zeros(0, np.int64)
+        with timed("tokenise"):
+            found = self.tokenizer(list(texts), truncation="longest_first", return_attention_mask=False, return_token_type_ids=False)
+        lengths = [len(e.ids) + sum(len(more.ids) - self.special for more in e.overflowing) for e in found.encodings]
+        return found["input_ids"], np.array(lengths, np.int64)
+
+    def forward(self, ids: Sequence[Sequence[int]], prompt: str = "") -> Vectors:
+        """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
+        import torch
+
+        packed = pack(ids, self.padding)
+        features = self._features(packed) | self._prompt_length(prompt)
+        with torch.inference_mode(), attention.running(packed.runs):
+            return np.asarray(self.model(features)["sentence_embedding"].numpy(), np.float32)
+
+    def _features(self, packed: Packed) -> dict[str, Any]:
+        """What sentence-transformers gives its modules for texts end to end."""
+        import torch
+
+        ids, places, starts = (torch.from_numpy(x) for x in (packed.ids, packed.places, packed.starts))
+        return {"input_ids": ids[None], "position_ids": places[None], "cu_seq_lens_q": starts, "modality": "text"}
+
+    def _prompt_length(self, prompt: str) -> dict[str, int]:
+        """How many tokens are left out of the mean, in a model that leaves out its prompt."""
+        if not prompt or getattr(self.model[1], "include_prompt", True):
+            return {}
+        return {"prompt_length": self.model.preprocess(["a"], prompt=prompt)["prompt_length"]}
+
+
+def unpadded(model: "SentenceTransformer") -> tuple[Unpadded | None, str]:
+    """`model` without padding, and how it runs; None, and the reason, where it must run as it is."""
+    if reason := _unfit(model):
+        return None, reason
+    wanted = _encoded(model)
+    swapped, how = switch(model[0].model, lambda: _differs(Unpadded(model), wanted))
+    if swapped is None:
+        return None, how
+    fast = Unpadded(model)
+    fast.swapped = swapped
+    return fast, how
+
+
+def _unfit(model: "SentenceTransformer") -> str:
+    """Why `model` is not of the plain shape; empty where it is."""
+    kinds = [type(module).__name__ for module in model]
+    if kinds[:2] != ["Transformer", "Pooling"] or set(kinds) - set(MODULES):
+        return f"its modules are {', '.join(kinds)}"
+    if not getattr(model.tokenizer, "is_fast", False) or list(model[0].modality_config) != ["text"] or model[0].backend != "torch":
+        return "it has no fast tokenizer, takes more than texts, or is no torch model"
+    return ""
+
+
+def _encoded(model: "SentenceTransformer") -> Vectors:
+    return np.asarray(model.encode(list(SAMPLES), batch_size=len(SAMPLES), show_progress_bar=False), np.float32)
+
+
+def _differs(fast: Unpadded, wanted: Vectors) -> str:
+    """What differs between `fast` and the library's own `encode`; empty where nothing does."""
+    for task, prompt in (("document", ""), ("query", "query: ")):
+        ids, _ = fast.tokenise([prompt + text for text in SAMPLES])
+        for text, mine in zip(SAMPLES, ids, strict=True):
+            if fast.model.preprocess([text], prompt=prompt or None, task=task)["input_ids"][0].tolist() != mine:
+                return f"its tokens differ for {text[:20]!r}"
+    ids, _ = fast.tokenise([own_prompt(fast.model) + text for text in SAMPLES])
+    found = fast.forward(sorted(ids, key=len), own_prompt(fast.model))[np.argsort(np.argsort([len(i) for i in ids], kind="stable"))]
+    return difference(found[:, : wanted.shape[1]], wanted)  # a model with `truncate_dim` gives fewer
+
+
+def own_prompt(model: "SentenceTransformer") -> str:
+    """The prompt that `model` puts before a text of no particular role."""
+    return str(model.prompts.get(model.default_prompt_name or "", "") or "")
