@@ -6,7 +6,7 @@ STAMP := $(VENV)/warpbeam-env
 USABLE := import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help env demo test check clean
+.PHONY: help env demo flink test check clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -30,6 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env ## load Python's standard library into a Weaviate on this machine and search it
 	@$(PY) examples/demo.py
 
+flink: env ## the demo on a Flink cluster of this machine: two TaskManagers (needs Java 17 and Maven)
+	@$(PY) examples/flink.py
+
 test: env ## run the tests, against a real Weaviate
 	@$(if $(WEAVIATE_URL),echo "Weaviate: $(WEAVIATE_URL)",echo "Weaviate server program: $$($(PY) -m jobs.embedded program)")
 	@echo "running the tests"
@@ -44,6 +47,6 @@ check: env ## ruff and mypy
 	@$(PY) -m mypy
 
 clean: ## stop the demo's server; remove its data, the caches and .venv
-	@if [ -x $(PY) ]; then $(PY) -m jobs.embedded stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m jobs.embedded stop; $(PY) -m jobs.flink stop; fi
 	rm -rf .warpbeam .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,12 +1,16 @@
 """Made-up vectors, for trying a pipeline where the model is not the point."""
 
 import hashlib
+import os
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from encoders.base import Encoding, Groups, Progress, Role
 from schemas.models import ModelSpec
+
+SLOWNESS = "WARPBEAM_FAKE_MS_PER_VALUE"  # an environment variable: how long one value takes, asleep, as if a GPU had the work
 
 
 class FakeEncoder:
@@ -37,6 +41,7 @@ class FakeEncoder:
             digest = hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=8).digest()
             vectors[i] = np.random.default_rng(int.from_bytes(digest, "big")).standard_normal(self.dim, np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        time.sleep(len(values) * float(os.environ.get(SLOWNESS) or 0) / 1000)
         if progress:
             progress(len(values))
         return Encoding(vectors, tokens=len(values), padded=len(values))

@@ -6,6 +6,7 @@ Everything here is the command line that a user has. A second run finds every ob
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -26,20 +27,20 @@ def overrides() -> list[str]:
     return [f"target.weaviate={url}"] if url else []
 
 
-def warpbeam(*arguments: str) -> None:
+def warpbeam(*arguments: str, beam_args: Sequence[str] = ()) -> None:
     """Run the command line, in this process, so that the model is loaded once; its exit code is ours if it is not 0."""
-    command = ["warpbeam", *arguments, *(word for o in overrides() for word in ("--set", o))]
+    command = ["warpbeam", *arguments, *(word for o in overrides() for word in ("--set", o)), *(["--", *beam_args] if beam_args else [])]
     print("\n$", " ".join(f"'{c}'" if " " in c else c for c in command), flush=True)
     if code := app(command[1:], standalone_mode=False):
         sys.exit(code)
 
 
-def main() -> None:
-    """Write the data, load it, ask, and say where things lie."""
+def main(beam_args: Sequence[str] = ()) -> None:
+    """Write the data, load it, ask, and say where things lie. `beam_args`: where the load runs, if not in this process."""
     print("1. The data: docstrings of Python's standard library, and the model all-MiniLM-L6-v2", flush=True)
     write_docstrings()
     print("\n2. A real Weaviate, and the docstrings in it", flush=True)
-    warpbeam("run", "examples/stdlib.yaml")
+    warpbeam("run", "examples/stdlib.yaml", beam_args=beam_args)
     print("\n3. Questions")
     for question in QUESTIONS:
         warpbeam("search", "examples/stdlib.yaml", question, "--limit", "3")

@@ -33,6 +33,21 @@ Thermal = Annotated[Path | None, typer.Option("--thermal", help="A thermal image
 Imu = Annotated[Path | None, typer.Option("--imu", help="A table of motion data instead of a text (ImageBind).")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        console.print(version("warpbeam"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")] = False,
+) -> None:
+    """What goes before a command."""
+
+
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """A user's mistake is a sentence and an exit code, never a stack trace."""
@@ -42,8 +57,8 @@ def _exit_codes() -> Iterator[None]:
         _stop(error, 2)
     except WorldError as error:
         _stop(error, 3)
-    except KeyboardInterrupt:
-        errors.print("Stopped. What was written stays; run the job again to go on.")
+    except KeyboardInterrupt as error:
+        errors.print(str(error) or "Stopped. What was written stays; run the job again to go on.", markup=False, soft_wrap=True)
         _leave(130)
 
 
@@ -75,6 +90,18 @@ def run(
         from jobs.run import run as run_job
 
         _leave(run_job(load_job(job, set_ or ()), console, Options(limit, only, adopt), context.args, as_json))
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def cancel(
+    context: typer.Context, remote_job: Annotated[str, typer.Argument(metavar="ID", help="The job's id over there, as `run` named it.")]
+) -> None:
+    """Cancel a job that runs on a cluster. The flags that name the cluster go after `--`, as for `run`."""
+    with _exit_codes():
+        from jobs.remote import Service
+
+        Service.of(context.args).cancel(remote_job)
+        console.print(f"Job {remote_job} is cancelled. What was written stays; run the job again to go on.", highlight=False)
 
 
 @app.command()

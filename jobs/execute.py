@@ -2,21 +2,45 @@
 
 import logging
 import os
+import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from threading import Thread
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
+from rich.markup import escape
 
+from jobs.local_runner import local_runner
 from jobs.progress import Tally, watch
+from jobs.remote import Remote, Service
 from pipelines.load import Plan, build
 from pipelines.metrics import NAMESPACE, live, reset
+from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import JobError, WarpbeamError, WorldError
 
-LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b.*: ")
+SIGNS = (  # what runners and workers say -> whose fault it is, and what would be right
+    (
+        "No module named",
+        JobError,
+        "the workers cannot import what the job needs ({}): install Warpbeam with the extras of this job in the workers' environment or image",
+    ),
+    (
+        "CANCELLED: call already cancelled",
+        WorldError,
+        "an SDK worker died, and Beam went on with the dead one ({}): let the restart strategy wait longer than --environment_cache_millis",
+    ),
+    ("NoResourceAvailable", WorldError, "Flink had no free slots for the job: {}; other jobs may hold them, or TaskManagers are missing"),
+    ("in state CANCELLED", WorldError, "the job was cancelled over there ({})"),
+    ("failed to connect to all addresses", WorldError, "the job server does not answer: {}"),
+)
+LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"  # by name, for whoever needs one; a run takes `local_runner()`
 
 
 @dataclass
@@ -25,31 +49,76 @@ class Outcome:
 
     counters: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
+    remote: Remote | None = None  # the job on other machines, as soon as it is submitted
+
+    def live(self) -> dict[str, int]:
+        """The counters so far: this process's own, or those that the service tells."""
+        return live() if self.remote is None else self.remote.counters()
+
+    def state(self) -> str | None:
+        """What the service says of the job there; None for one in this process."""
+        return self.remote.told() if self.remote else None
 
 
 def executed(plan: Plan, beam_args: Sequence[str], console: Console, quiet: bool) -> Outcome:
-    """Run the pipeline in a thread, and show how it goes."""
+    """Run the pipeline in a thread, and show how it goes. Raises KeyboardInterrupt on Ctrl-C, with what becomes of a job elsewhere."""
     outcome = Outcome()
     reset()
-
-    def work() -> None:
-        try:
-            with _CalmLogs():
-                pipeline = beam.Pipeline(options=_options(beam_args))
-                build(pipeline, plan)
-                result = pipeline.run()
-                result.wait_until_finish()
-            outcome.counters = counters_of(result)
-        except BaseException as error:
-            outcome.error, outcome.counters = error, live()
-
-    thread = Thread(target=work, name="pipeline", daemon=True)
+    _tell_holders(beam_args, console, quiet)
+    thread = Thread(target=_work, args=(plan, beam_args, outcome), name="pipeline", daemon=True)
     thread.start()
     rows = [s.rows for s in plan.shards]
     total = sum(r for r in rows if r is not None) if None not in rows else None
-    tally = Tally(live, total, [n for n, v in plan.job.vectors.items() if v.model])
-    watch(thread, tally, Console(quiet=True) if quiet else console)
+    tally = Tally(outcome.live, total, [n for n, v in plan.job.vectors.items() if v.model], outcome.state)
+    try:
+        watch(thread, tally, Console(quiet=True) if quiet else console)
+    except KeyboardInterrupt:
+        if outcome.remote is None:
+            raise
+        raise KeyboardInterrupt(leave(outcome.remote, console)) from None
+    finally:
+        plan.target.close()  # it counted the collection's objects
     return outcome
+
+
+def _work(plan: Plan, beam_args: Sequence[str], outcome: Outcome) -> None:
+    """The pipeline from start to end."""
+    try:
+        with _CalmLogs():
+            runner = None if names_runner(beam_args) else local_runner()
+            pipeline = beam.Pipeline(runner=runner, options=options_of(beam_args, PurePosixPath(plan.failures).name))
+            build(pipeline, plan)
+            result = pipeline.run()
+            if names_runner(beam_args):
+                count = plan.target.count if isinstance(plan.target, WeaviateTarget) and not plan.job.target.tenant else None
+                outcome.remote = Remote(Service.of(beam_args), result, count=count)
+            result.wait_until_finish()
+        outcome.counters = counters_of(result)
+    except BaseException as error:
+        why = outcome.remote.why if outcome.remote else ""
+        outcome.error, outcome.counters = RuntimeError(why) if why else error, outcome.live()
+
+
+def _tell_holders(beam_args: Sequence[str], console: Console, quiet: bool) -> None:
+    """Say who has the slots that this job waits for, where that can be asked."""
+    with suppress(WorldError):  # the runner says so itself, if nobody is there
+        if not quiet and (waits := Service.of(beam_args).waits_for()):
+            console.print(f"Note: {escape(waits)}", highlight=False)
+
+
+def leave(remote: Remote, console: Console) -> str:
+    """Ask whether the job is to end with its launcher, and do so; without a terminal it stays. Gives what became of it."""
+    if (
+        console.is_terminal
+        and sys.stdin.isatty()
+        and console.input("Cancel the job over there too? [y/N] ", markup=False).strip().lower() in ("y", "yes")
+    ):
+        try:
+            remote.cancel()
+            return f"The job {remote.id} is cancelled. What was written stays; run the job again to go on."
+        except WarpbeamError as error:
+            return f"{error}\n{remote.leave()}"
+    return remote.leave()
 
 
 class _CalmLogs:
@@ -59,17 +128,18 @@ class _CalmLogs:
         self.loggers = [logging.getLogger(n) for n in ("apache_beam", "root", "httpx", "sentence_transformers")]
         self.levels = [logger.level for logger in self.loggers]
         for logger in self.loggers:
-            logger.setLevel(logging.CRITICAL if logger.name == "apache_beam" else logging.WARNING)
+            logger.setLevel(logging.CRITICAL if logger.name in ("apache_beam", "root") else logging.WARNING)
 
     def __exit__(self, *exc: object) -> None:
         for logger, level in zip(self.loggers, self.levels, strict=True):
             logger.setLevel(level)
 
 
-def _options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Beam's own options, after `--`; without a runner, the one in this process."""
-    local = [f"--runner={LOCAL}", "--direct_running_mode=multi_threading", f"--direct_num_workers={local_workers()}"]
-    return PipelineOptions([*([] if names_runner(beam_args) else local), *beam_args])
+def options_of(beam_args: Sequence[str], run: str) -> PipelineOptions:
+    """Beam's own options, after `--`; without a runner, the one in this process. Elsewhere the job is named after its run."""
+    local = [f"--direct_num_workers={local_workers()}"]
+    named = [f"--job_name=warpbeam-{run.lower()}"]
+    return PipelineOptions([*(named if names_runner(beam_args) else local), *beam_args])
 
 
 def names_runner(beam_args: Sequence[str]) -> bool:
@@ -109,4 +179,14 @@ def _from_text(error: BaseException) -> WarpbeamError:
         for kind in (JobError, WorldError):
             if f"{kind.__name__}:" in line:
                 return kind(line.split(f"{kind.__name__}:", 1)[1].strip())
-    return WorldError(f"the pipeline stopped: {lines[-1]}")
+    for line in reversed(lines):
+        for sign, kind, sentence in SIGNS:
+            if sign in line:
+                return kind(sentence.format(line[line.index(sign) :]))
+    return WorldError(f"the pipeline stopped: {_telling(lines)}")
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The line that says most: a Python exception's own, else the last."""
+    named = [line for line in lines if EXCEPTION.match(line)]
+    return (named or lines)[-1]

@@ -14,15 +14,17 @@ LINE_S = 10.0  # seconds between two plain lines
 class Tally:
     """The figures of a run so far, from the counters of this process."""
 
-    def __init__(self, live: Callable[[], dict[str, int]], total: int | None, vectors: list[str]) -> None:
-        """`vectors`: the encoded ones, which take the time; rows count as done when the last of them has them."""
-        self._live, self.total, self.vectors = live, total, vectors
+    def __init__(
+        self, live: Callable[[], dict[str, int]], total: int | None, vectors: list[str], state: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """`vectors`: the encoded ones, which take the time; rows count as done when the last of them has them. `state`: a remote job's."""
+        self._live, self.total, self.vectors, self.state = live, total, vectors, state
         self.start = time.monotonic()
 
     def read(self) -> tuple[int, int, int]:
         """Rows done, objects written, rows failed."""
         live = self._live()
-        settled = live.get("rows/loaded", 0) + live.get("rows/failed", 0) + live.get("rows/duplicate", 0)
+        settled = sum(live.get(f"rows/{kind}", 0) for kind in ("loaded", "unchanged", "failed", "duplicate"))
         encoded = min((live.get(f"encoded/{v}", 0) for v in self.vectors), default=0)
         done = max(settled, min(encoded, live.get("rows/read", 0)))
         return done, live.get("objects/written", 0), live.get("rows/failed", 0)
@@ -41,7 +43,9 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         _, written, failed = self.tally.read()
         text = Text(f"{self.tally.rate:,.0f} objects/s · {written:,} written", style="cyan")
-        return text.append(f" · {failed:,} failed", style="bold red" if failed else "dim")
+        text.append(f" · {failed:,} failed", style="bold red" if failed else "dim")
+        state = self.tally.state()
+        return text.append(f" · {state}", style="dim") if state else text
 
 
 def watch(work: Thread, tally: Tally, console: Console) -> None:
@@ -83,4 +87,5 @@ def line(tally: Tally) -> str:
     done, written, failed = tally.read()
     of = f" of {tally.total:,}" if tally.total is not None else ""
     left = f", {(tally.total - done) / tally.rate:,.0f} s left" if tally.total and tally.rate > 0 else ""
-    return f"{done:,}{of} rows, {tally.rate:,.0f} objects/s{left}, {written:,} written, {failed:,} failed"
+    state = tally.state()
+    return f"{done:,}{of} rows, {tally.rate:,.0f} objects/s{left}, {written:,} written, {failed:,} failed" + (f", {state}" if state else "")
