@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
-from encoders.images import open_images
+from encoders.pictures import encode_pictures
 from encoders.timing import timed
 from encoders.towers import UNLIMITED, Tower, load_tower
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
 
 TEXTS = 64  # a batch
-IMAGES = 16  # decoded at a time: 16 photos of 12 megapixels are 0.6 GB
 
 
 class ClipEncoder(LoadedLate):
@@ -123,16 +122,7 @@ class ClipEncoder(LoadedLate):
 
     def _encode_images(self, tower: Tower, values: Sequence[bytes], progress: Progress) -> Encoding:
         result = Encoding(np.full((len(values), self.dim), np.nan, np.float32))
-        for start in range(0, len(values), IMAGES):
-            images, errors = open_images(values[start : start + IMAGES])
-            result.errors.update({start + i: error for i, error in errors.items()})
-            good = {start + i: image for i, image in enumerate(images) if image is not None}
-
-            def forward(positions: Positions, good: dict[int, Any] = good) -> Vectors:
-                return tower.pictures([good[int(i)] for i in positions])[:, : self.dim]
-
-            run_batches([np.array(list(good), np.int64)] if good else [], forward, result.vectors, None)
-            progress(len(images))
+        result.errors = encode_pictures(values, tower, result.vectors, progress)
         return result
 
 

@@ -13,7 +13,7 @@ from encoders.clip_modes import Parts
 from encoders.images import Treatment
 from encoders.models import EXTRA, model_options
 from encoders.timing import timed
-from encoders.towers import UNLIMITED, SentenceTower
+from encoders.towers import IMAGES, UNLIMITED, SentenceTower
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -34,6 +34,13 @@ class Half(Protocol):
     strict: bool  # a longer text is an error; else it is cut
     together: bool  # the texts of an object are padded to its longest one, and the vectors depend on it
 
+    images: int  # a batch
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        ...
+
     @property
     def treat(self) -> Treatment:
         """What becomes of an opened image file; what it raises are the container's words."""
@@ -47,8 +54,12 @@ class Half(Protocol):
         """Vectors (n, dim) float32 of tokenised texts, padded to `length` tokens."""
         ...
 
-    def pictures(self, images: "Sequence[Image.Image]") -> Vectors:
-        """Vectors (n, dim) float32 of treated images."""
+    def prepare(self, image: "Image.Image") -> Any:
+        """What `pictures` takes for a treated image."""
+        ...
+
+    def pictures(self, images: Sequence[Any]) -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
         ...
 
 
@@ -99,7 +110,7 @@ class SentenceHalf(_Tokenizing):
     def __init__(self, name: str, spec: ModelSpec) -> None:
         """Load the model. Raises JobError where it cannot be had."""
         tower = self._tower = SentenceTower(name, spec)
-        self.dim, self.modalities, self.tokenizer = tower.dim, tower.modalities, tower.tokenizer
+        self.dim, self.modalities, self.tokenizer, self.images = tower.dim, tower.modalities, tower.tokenizer, tower.images
         self.strict = "image" in tower.modalities  # a CLIP; other text models cut
         longest = _positions(tower.model[0].config) if self.strict else tower.model.max_seq_length
         self.limit = int(longest or tower.limit)
@@ -118,8 +129,17 @@ class SentenceHalf(_Tokenizing):
         """Vectors (n, dim) float32, as the model's own modules make them."""
         return self._tower.texts(self._pad(rows, length))
 
-    def pictures(self, images: "Sequence[Image.Image]") -> Vectors:
-        """Vectors (n, dim) float32; the images are prepared by Pillow."""
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        return self._tower.device
+
+    def prepare(self, image: "Image.Image") -> Any:
+        """What `pictures` takes, prepared by Pillow."""
+        return self._tower.prepare(image)
+
+    def pictures(self, images: Sequence[Any]) -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
         return self._tower.pictures(images)
 
 
@@ -128,6 +148,7 @@ class TransformersHalf(_Tokenizing):
 
     modalities = frozenset({"text", "image"})
     treat = staticmethod(as_rgb)
+    images = IMAGES
 
     def __init__(self, parts: Parts, spec: ModelSpec) -> None:
         """Load model, tokenizer and image processor. Raises JobError where they cannot be had."""
@@ -143,10 +164,21 @@ class TransformersHalf(_Tokenizing):
         """Vectors (n, dim) float32."""
         return self._features(self._model.get_text_features, self._pad(rows, length))
 
-    def pictures(self, images: "Sequence[Image.Image]") -> Vectors:
-        """Vectors (n, dim) float32."""
-        pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"]
-        return self._features(self._model.get_image_features, {"pixel_values": pixels.to(self._model.dtype)})
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        return str(self._model.device.type)
+
+    def prepare(self, image: "Image.Image") -> "torch.Tensor":
+        """The pixels (3, height, width), prepared by torchvision."""
+        pixels: torch.Tensor = self._processor(images=[image], return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    def pictures(self, images: "Sequence[torch.Tensor]") -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
+        import torch
+
+        return self._features(self._model.get_image_features, {"pixel_values": torch.stack(list(images)).to(self._model.dtype)})
 
     def _features(self, method: Any, inputs: "dict[str, torch.Tensor]") -> Vectors:
         import torch

@@ -6,7 +6,8 @@ from PIL import Image
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """Converted where it is not RGB (alpha dropped, EXIF orientation left); the first frame."""
-    rgb = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    image.load()
+    rgb = image.convert("RGB") if image.mode != "RGB" else image
     rgb.info.pop("transparency", None)  # a colour key survives the conversion, and transformers 5 would blend by it
     return rgb
 
@@ -27,4 +28,4 @@ def as_slow_processor(image: Image.Image) -> Image.Image:
 def as_stored(image: Image.Image) -> Image.Image:
     """Decoded, in its own mode: OpenCLIP scales first and converts to RGB afterwards."""
     image.load()
-    return image.copy()
+    return image

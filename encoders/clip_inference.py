@@ -16,13 +16,12 @@ from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Lengths, Positions, padded_tokens, plan_batches, run_batches
 from encoders.clip_halves import Half, load_half
 from encoders.clip_modes import parts_of
-from encoders.images import open_images
+from encoders.pictures import encode_pictures
 from schemas.errors import JobError, RowError
 from schemas.job import VectorSpec
 from schemas.models import ModelSpec
 
 TEXTS = 64  # a batch
-IMAGES = 12  # decoded at a time: 12 photos of 12 megapixels are 0.4 GB
 
 
 class ClipInference(LoadedLate):
@@ -123,16 +122,8 @@ class ClipInference(LoadedLate):
 
     def _encode_images(self, half: Half, values: Sequence[bytes], progress: Progress) -> Encoding:
         result = Encoding(np.full((len(values), half.dim), np.nan, np.float32))
-        for start in range(0, len(values), IMAGES):
-            images, errors = open_images(values[start : start + IMAGES], half.treat)
-            result.errors.update({start + i: _container_words(error) for i, error in errors.items()})
-            good = {start + i: image for i, image in enumerate(images) if image is not None}
-
-            def forward(positions: Positions, good: dict[int, Any] = good) -> Vectors:
-                return half.pictures([good[int(i)] for i in positions])
-
-            run_batches([np.array(list(good), np.int64)] if good else [], forward, result.vectors, None)
-            progress(len(images))
+        errors = encode_pictures(values, half, result.vectors, progress, half.treat)
+        result.errors = {i: _container_words(error) for i, error in errors.items()}
         return result
 
 

@@ -49,7 +49,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS, treat: Treatment = upright_rgb) -> Image.Image:
-    """The RGB image in `data`, treated as the module's docstring says, or by `treat`, which decodes it and gives a copy.
+    """The RGB image in `data`, treated as the module's docstring says, or by `treat`, which decodes it.
 
     Raises RowError `image_unreadable` for bytes that are no image of `FORMATS`, empty, broken or cut off, and
     `image_too_large` if the header announces more than `max_pixels` pixels, or one edge over `MAX_RATIO` times the other
@@ -109,6 +109,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image  # a copy takes as long as decoding
     if image.mode.startswith("I"):
         return _eight_bits(image).convert("RGB")
     if not image.has_transparency_data:

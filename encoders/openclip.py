@@ -17,6 +17,7 @@ from encoders.clip_images import as_stored
 from encoders.clip_modes import Parts
 from encoders.models import is_folder, model_options
 from encoders.timing import timed
+from encoders.towers import IMAGES
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -32,6 +33,7 @@ class OpenClipHalf:
 
     modalities = frozenset({"text", "image"})
     strict = together = False
+    images = IMAGES
     treat = staticmethod(as_stored)
 
     def __init__(self, parts: Parts, spec: ModelSpec) -> None:
@@ -68,12 +70,21 @@ class OpenClipHalf:
 
         return self._features(self._model.encode_text, torch.tensor([row["input_ids"] for row in rows]))
 
-    def pictures(self, images: "Sequence[Image.Image]") -> Vectors:
-        """Vectors (n, dim) float32."""
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        return str(self._device.type)
+
+    def prepare(self, image: "Image.Image") -> "torch.Tensor":
+        """The pixels (3, height, width), prepared by open_clip's own steps."""
+        pixels: torch.Tensor = self._prepare(image)
+        return pixels
+
+    def pictures(self, images: "Sequence[torch.Tensor]") -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
         import torch
 
-        dtype = next(self._model.parameters()).dtype
-        return self._features(self._model.encode_image, torch.stack([self._prepare(image) for image in images]).to(dtype))
+        return self._features(self._model.encode_image, torch.stack(list(images)).to(next(self._model.parameters()).dtype))
 
     def _features(self, method: Any, inputs: "torch.Tensor") -> Vectors:
         import torch

@@ -39,6 +39,13 @@ def timed(part: str) -> Iterator[None]:
         heard[part] += round(1e6 * (time.perf_counter() - start)) - (heard.total() - inner)
 
 
+def share(part: str, waited_s: float, part_s: float, rest_s: float) -> None:
+    """Tell the caller, if it listens, of its wait for threads that spent `part_s` on `part` and `rest_s` on the rest: the share of `part`."""
+    heard = _heard.get()
+    if heard is not None and part_s:
+        heard[part] += round(1e6 * waited_s * part_s / (part_s + rest_s))
+
+
 def timed_calls(part: str, function: Callable[P, T]) -> Callable[P, T]:
     """`function`, each call of which is timed as `part`."""
 

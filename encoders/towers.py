@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from encoders.base import Vectors
+from encoders.clip_vision import LeanClip, lean_clip
 from encoders.models import EXTRA, is_folder, load_sentence_transformer, model_options
 from schemas.errors import JobError
 from schemas.models import ModelSpec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXPECTED = 'a saved sentence-transformers model (modules.json) or a Hugging Face CLIP folder (config.json with "model_type": "clip")'
+IMAGES = 12  # a batch
 UNLIMITED = 10**9  # tokenizers without a limit of their own say 10**30
 
 
@@ -34,12 +36,53 @@ class Tower(Protocol):
         """Vectors (n, dim) float32 of tokenised texts; `features` is what the tokenizer's `pad` gives."""
         ...
 
-    def pictures(self, images: Sequence["Image.Image"]) -> Vectors:
-        """Vectors (n, dim) float32 of RGB images, prepared by the model's own processor."""
+    images: int
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        ...
+
+    def prepare(self, image: "Image.Image") -> Any:
+        """What `pictures` takes for an RGB image."""
+        ...
+
+    def pictures(self, images: Sequence[Any]) -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
         ...
 
 
-class SentenceTower:
+class _Seeing:
+    """What towers that see share: a way with less work, where it gives the same vectors, and the library's own."""
+
+    images = IMAGES
+    _lean: LeanClip | None = None
+    model: Any
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, in torch's word."""
+        return str(self.model.device.type)
+
+    def look_for_less(self, model: Any, processor: Any) -> None:
+        """Take the way with less work of `model`, a transformers CLIP, and its `processor`, if there is one."""
+        self._lean = lean_clip(model, processor, self._pictures)
+        self.images = self._lean.images if self._lean else IMAGES
+
+    def prepare(self, image: "Image.Image") -> Any:
+        """What `pictures` takes for an RGB image."""
+        return self._lean.prepare(image) if self._lean else image
+
+    def pictures(self, images: Sequence[Any]) -> Vectors:
+        """Vectors (n, dim) float32 of prepared images."""
+        return self._lean.vectors(images) if self._lean else self._pictures(images)
+
+    def _pictures(self, images: "Sequence[Image.Image]") -> Vectors:
+        """Vectors of RGB images, as the library makes them."""
+        raise NotImplementedError
+
+
+class SentenceTower(_Seeing):
     """A sentence-transformers model: CLIP, or any text model built on a transformer; its output is not normalised by us."""
 
     def __init__(self, name: str, spec: ModelSpec) -> None:
@@ -51,13 +94,14 @@ class SentenceTower:
         self.modalities = frozenset(str(m) for m in self.model.modalities) & {"text", "image"}
         self.tokenizer = self.model.tokenizer
         self.limit = _text_limit(self.tokenizer, getattr(self.model[0], "config", None))
+        if "image" in self.modalities and len(self.model) == 1:
+            self.look_for_less(self.model[0].model, self.model[0].processor.image_processor)
 
     def texts(self, features: Mapping[str, "torch.Tensor"]) -> Vectors:
         """Vectors (n, dim) float32 of tokenised texts."""
         return self._forward({**features, "modality": "text"})
 
-    def pictures(self, images: Sequence["Image.Image"]) -> Vectors:
-        """Vectors (n, dim) float32 of RGB images."""
+    def _pictures(self, images: "Sequence[Image.Image]") -> Vectors:
         return self._forward(self.model.preprocess(list(images)))
 
     def _forward(self, features: dict[str, Any]) -> Vectors:
@@ -68,7 +112,7 @@ class SentenceTower:
             return _float32(self.model(batch_to_device(features, self.model.device))["sentence_embedding"])
 
 
-class ClipTower:
+class ClipTower(_Seeing):
     """A Hugging Face CLIP: the projected features of texts and images, as they are (not normalised).
 
     Images are prepared by Pillow, as everywhere here: see `_prepare_by_pillow`.
@@ -82,13 +126,13 @@ class ClipTower:
         self.model, self.tokenizer, self.processor = _load_clip(name, spec)
         self.dim = int(self.model.config.projection_dim)
         self.limit = _text_limit(self.tokenizer, self.model.config)
+        self.look_for_less(self.model, self.processor)
 
     def texts(self, features: Mapping[str, "torch.Tensor"]) -> Vectors:
         """Vectors (n, dim) float32 of tokenised texts."""
         return self._features(self.model.get_text_features, features)
 
-    def pictures(self, images: Sequence["Image.Image"]) -> Vectors:
-        """Vectors (n, dim) float32 of RGB images."""
+    def _pictures(self, images: "Sequence[Image.Image]") -> Vectors:
         pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
         return self._features(self.model.get_image_features, {"pixel_values": pixels.to(self.model.dtype)})
 

@@ -54,6 +54,11 @@ class TransformersInference(LoadedLate):
         return self._mode("passage")
 
     @property
+    def backend(self) -> str:
+        """How the forward pass runs, or why not in the fastest way; loads the model."""
+        return self.model.backend
+
+    @property
     def dim(self) -> int:
         """The length of a vector."""
         return self.model.dim(self.settings.get("dimensions"))

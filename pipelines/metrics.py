@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import pyarrow as pa
 from apache_beam.metrics import Metrics
@@ -24,6 +24,18 @@ T = TypeVar("T")
 Of: TypeAlias = "str | pa.RecordBatch | None"  # a shard, or objects whose shards share the figure by their rows
 Figures = Mapping[tuple[str, str, int], float]  # (shard, name, milliseconds since 1970) -> n
 
+
+class Told(NamedTuple):
+    """What `count` was told, and when (milliseconds since 1970)."""
+
+    name: str
+    n: int
+    of: Of
+    at: int
+
+
+Counted: TypeAlias = list[Told]
+
 _live = Summary()
 _lock = threading.Lock()
 _bundle = threading.local()
@@ -32,10 +44,17 @@ _bundle = threading.local()
 def count(name: str, n: int = 1, of: Of = None) -> None:
     """Add `n` to the counter `name`, such as `rows/read`."""
     if n:
+        told = Told(name, n, of, time.time_ns() // (TICK_MS * 1_000_000) * TICK_MS)
+        aside: Counted | None = getattr(_bundle, "aside", None)
+        count_again([told]) if aside is None else aside.append(told)
+
+
+def count_again(counted: Counted) -> None:
+    """Count in this thread, which must be the bundle's, what another one was told."""
+    figures = _figures()
+    for name, n, of, at in counted:
         Metrics.counter(NAMESPACE, name).inc(n)
         tick(name, n)
-        at = time.time_ns() // (TICK_MS * 1_000_000) * TICK_MS
-        figures = _figures()
         for shard, share in _shares(of).items():
             figures[shard, name, at] += n * share  # type: ignore[assignment]
             with _lock:
@@ -46,6 +65,16 @@ def tick(name: str, n: int = 1) -> None:
     """Add `n` to a figure that only the progress bar needs."""
     with _lock:
         _live.totals[name] += n
+
+
+@contextmanager
+def counted_aside() -> Iterator[Counted]:
+    """What `count` is told in this thread while the block lasts: Beam's counters and a bundle's figures know the bundle's thread only."""
+    _bundle.aside = []
+    try:
+        yield _bundle.aside
+    finally:
+        _bundle.aside = None
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Read: rows of the source become objects: columns renamed, coerced as Weaviate does, with their ids."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -12,6 +11,7 @@ from pipelines.failures import MARKED_TAG, NOTES_TAG, REJECTED_TAG, rejected_out
 from pipelines.identity import add_reasons, ids
 from pipelines.layout import Layout
 from pipelines.metrics import count, phase, take_figures
+from pipelines.overlap import ReadAhead
 from pipelines.precomputed import as_multi_vectors, as_vectors
 from pipelines.sources import Shard, ShardError, Source
 from pipelines.summaries import SUMMARY_TAG, summary_output
@@ -78,16 +78,13 @@ def only_rows(raw: pa.RecordBatch, wanted: Any) -> pa.RecordBatch:
 
 
 def prefetched(make: Callable[[], Iterator[T]], shard: str = "") -> Iterator[T]:
-    """The items of `make()`, the next one being made in another thread while this one is used; waiting for it is reading `shard`."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        items = make()
-        waiting = reader.submit(next, items, None)
+    """The items of `make()`, the next ones being made in another thread while this one is used; waiting for them is reading `shard`."""
+    with ReadAhead(make) as ahead:
         while True:
             with phase("read", shard):
-                item = waiting.result()
+                item = ahead.next()
             if item is None:
                 return
-            waiting = reader.submit(next, items, None)
             yield item
 
 

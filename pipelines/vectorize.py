@@ -13,6 +13,7 @@ from pipelines.compose import MEDIA
 from pipelines.failures import NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.metrics import count, phase, tick, waited
 from pipelines.one_vector import Outcome, encode_or_halve, vectorize_objects
+from pipelines.overlap import Beside
 from schemas.columns import CHUNK, UNCHANGED, VECTOR, Rejection, bounded, concat, reject, set_column, without
 from schemas.errors import RowError
 from schemas.job import VectorSpec
@@ -20,6 +21,7 @@ from schemas.objects import Reasons
 
 WINDOW_ROWS = 4096  # objects sorted by length together: small windows pad badly
 WINDOW_BYTES = 48 << 20
+IDLE_SHARE = 0.25  # of a window, for which a model that has nothing to do need not wait
 
 
 class VectorizeObjects(beam.PTransform):
@@ -43,11 +45,15 @@ class VectorizeObjects(beam.PTransform):
 
 
 class _Vectorize(beam.DoFn):
-    """Coalesces batches into windows within the bundle, since sorting by length needs many rows."""
+    """Coalesces batches into windows within the bundle, since sorting by length needs many rows.
+
+    A window is encoded in a thread of its own, while this one reads the next window and writes the one before.
+    """
 
     def __init__(self, vectors: dict[str, VectorSpec], chunked: str | None, drop: frozenset[str], zero_allowed: frozenset[str]) -> None:
         self.vectors, self.chunked, self.drop, self.zero_allowed = vectors, chunked, drop, zero_allowed
         self.window: list[pa.RecordBatch] = []
+        self.beside = Beside()
         self.loading_us = 0
 
     def setup(self) -> None:
@@ -61,8 +67,12 @@ class _Vectorize(beam.DoFn):
     def encoded(self) -> dict[str, VectorSpec]:
         return {name: spec for name, spec in self.vectors.items() if spec.model}
 
+    def teardown(self) -> None:
+        self.beside.close()
+
     def start_bundle(self) -> None:
         self.window = []
+        self.beside.drop()
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Any]:
         count("us/load_model", self.loading_us)  # here, since nothing that `setup` counts is kept
@@ -74,22 +84,29 @@ class _Vectorize(beam.DoFn):
             yield from self._finished(batch)
             return
         self.window.append(batch)
-        if sum(b.num_rows for b in self.window) >= WINDOW_ROWS or sum(b.nbytes for b in self.window) >= WINDOW_BYTES:
-            yield from self._flush()
+        filled = max(sum(b.num_rows for b in self.window) / WINDOW_ROWS, sum(b.nbytes for b in self.window) / WINDOW_BYTES)
+        ready = self.beside.take(wait=filled >= 1)
+        if filled >= (IDLE_SHARE if self.beside.idle else 1):
+            self._begin()
+        yield from ready
 
     def finish_bundle(self) -> Iterator[Any]:
         from apache_beam.transforms.window import GlobalWindows
 
-        for output in self._flush():
-            if isinstance(output, beam.pvalue.TaggedOutput):
-                yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
-            else:
-                yield GlobalWindows.windowed_value(output)
+        for _ in range(2):  # what ran, and then the last window
+            ready = self.beside.take()
+            self._begin()
+            for output in ready:
+                if isinstance(output, beam.pvalue.TaggedOutput):
+                    yield beam.pvalue.TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+                else:
+                    yield GlobalWindows.windowed_value(output)
 
-    def _flush(self) -> Iterator[Any]:
+    def _begin(self) -> None:
+        """Begin to encode the window."""
         window, self.window = self.window, []
         if window:
-            yield from self._vectorized(concat(window))
+            self.beside.start(lambda: self._vectorized(concat(window)))
 
     def _vectorized(self, batch: pa.RecordBatch) -> Iterator[Any]:
         for name, spec in self.encoded.items():
@@ -109,8 +126,12 @@ class _Vectorize(beam.DoFn):
         notes: list[Rejection] = []
         with waited("wait/model", batch, shared_encoder(spec)) as encoder, phase(f"encode/{name}", batch):
 
+            def progress(n: int) -> None:
+                tick(f"encoded/{name}", n)
+                self.beside.go_on()
+
             def run(rows: pa.RecordBatch) -> Outcome:
-                return vectorize_objects(rows, spec, encoder, self.chunked, name in self.zero_allowed, lambda n: tick(f"encoded/{name}", n))
+                return vectorize_objects(rows, spec, encoder, self.chunked, name in self.zero_allowed, progress)
 
             for rows, outcome in encode_or_halve(batch, run):
                 if isinstance(outcome, RowError):

@@ -204,8 +204,8 @@ def _faults(line: Line, right: Reference, same: bool) -> Any:
 
 
 def in_flight(right: Reference) -> int:
-    """The most objects that can be encoded and not acknowledged: of each of two threads a window, which is encoded at once."""
-    return 2 * (WINDOW_ROWS + 2 * right.total // FILES)
+    """The most objects that can be encoded and not acknowledged: of each of two threads a window being encoded and one being written."""
+    return 2 * (2 * WINDOW_ROWS + 2 * right.total // FILES)
 
 
 def plan(runs: int, draw: random.Random, names: list[str]) -> list[Line]:
