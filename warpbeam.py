@@ -3,7 +3,9 @@
 from encoders import encoder_of as encoder
 from jobs.job_file import load_job
 from pipelines.load import Plan, build
-from pipelines.vectorize import VectorizeObjects
+from pipelines.rag import WeaviateVectorWriterConfig
+from pipelines.rows.vectorize import VectorizeObjects, VectorizeResult
+from pipelines.rows.write import WriteResult, WriteToWeaviate
 from pipelines.write import WriteObjects
 from schemas.errors import JobError, RowError, WarpbeamError, WorldError
 
@@ -12,9 +14,13 @@ __all__ = [
     "Plan",
     "RowError",
     "VectorizeObjects",
+    "VectorizeResult",
     "WarpbeamError",
+    "WeaviateVectorWriterConfig",
     "WorldError",
     "WriteObjects",
+    "WriteResult",
+    "WriteToWeaviate",
     "build",
     "encoder",
     "load_job",

@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 from encoders.base import Encoder
+from encoders.fetched import with_local_files
 from encoders.models import EXTRA, is_folder
 from schemas.errors import JobError
 from schemas.job import VectorSpec
@@ -26,7 +27,7 @@ CONTAINERS = {  # what Weaviate's modules ask, by module
 
 def family(spec: VectorSpec) -> str:
     """Which file encodes for `spec`: a name in ENCODERS or CONTAINERS."""
-    model = spec.model or ModelSpec(name="")
+    model = with_local_files(spec.model or ModelSpec(name=""))
     if model.fake:
         return "fake"
     if model.inference_url or model.nvidia:
@@ -49,6 +50,7 @@ def _is_clip(name: str) -> bool:
 def encoder_of(spec: VectorSpec) -> Encoder:
     """The encoder for one vector of a job; its model is loaded when it is first used. Raises JobError where libraries are missing."""
     name = family(spec)
+    spec = spec.model_copy(update={"model": spec.model and with_local_files(spec.model)})
     module, kind = (ENCODERS | CONTAINERS)[name].split(":")
     try:
         make = getattr(import_module(module), kind)

@@ -5,21 +5,19 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from encoders.models import is_folder
+from encoders.fetched import NAMES, fetched, is_url
+from encoders.models import is_folder, is_part
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
-NAMES = ("name", "text", "image", "passage", "query", "imagebind", "vocabulary")
-IGNORED = {".git", ".cache", "__pycache__"}  # folders that come and go beside a model
-DOCUMENTS = (".md", ".txt.bak", ".png", ".gitattributes")
 CHUNK = 1 << 20
 
 
 def content_of(model: ModelSpec | None) -> dict[str, str]:
     """For each model that `model` names, what it consists of: `files <digest>`, or `hub <name> <commit>`.
 
-    The same files give the same digest wherever they lie. A hub model whose commit cannot be told (no hub is reached, and
-    none was fetched before) counts by its name and revision. Raises JobError where a folder cannot be read.
+    The same files give the same digest wherever they lie, in a bucket too. A hub model whose commit cannot be told (no hub
+    is reached, and none was fetched before) counts by its name and revision. Raises JobError where a folder cannot be read.
     """
     if model is None:
         return {}
@@ -28,6 +26,8 @@ def content_of(model: ModelSpec | None) -> dict[str, str]:
 
 
 def _content(name: str, revision: str) -> str:
+    if is_url(name):
+        name = str(fetched(name))
     if not is_folder(name):
         return f"hub {name} {_commit(name, revision)}"
     path = Path(name).expanduser()
@@ -46,8 +46,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for file in sorted(path.rglob("*")):
-        relative = file.relative_to(path)
-        if file.is_file() and not IGNORED & set(relative.parts) and not relative.name.lower().endswith(DOCUMENTS):
+        if file.is_file() and is_part(file.relative_to(path)):
             yield file
 
 

@@ -1,6 +1,6 @@
 """Loading: a model by folder or hub name, with faults that say what was expected."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import JobError
@@ -9,12 +9,19 @@ from schemas.models import ModelSpec
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+IGNORED = {".git", ".cache", "__pycache__"}  # folders that come and go beside a model
+DOCUMENTS = (".md", ".txt.bak", ".png", ".gitattributes")
 EXTRA = 'the model libraries are missing: pip install "warpbeam[models]"'
 
 
 def is_folder(name: str) -> bool:
     """Whether `name` is meant as a folder: it exists, or it is written as a path and not as a hub name."""
     return name.startswith(("/", ".", "~")) or Path(name).exists()
+
+
+def is_part(relative: PurePath) -> bool:
+    """Whether a file of a model's folder belongs to the model: not what comes and goes beside it, and no document."""
+    return not IGNORED & set(relative.parts) and not relative.name.lower().endswith(DOCUMENTS)
 
 
 def check_model(name: str, wanted: tuple[str, ...] = ("modules.json", "config.json")) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from encoders import clip_modes, container_mode, family
+from encoders.fetched import with_local_files
 from jobs.examine.findings import Findings, examined
 from jobs.examine.measure import measure
 from jobs.examine.proof import prove
@@ -152,14 +153,14 @@ def _ways(spec: VectorSpec) -> Iterator[str]:
     assert spec.model and spec.module
     kind = family(spec)
     if kind == "text2vec-transformers":
-        mode = container_mode.mode_of(spec.model)
+        mode = container_mode.mode_of(with_local_files(spec.model))
         yield mode
         if mode == "huggingface":
             yield from ["direct"] if spec.model.direct else ["sentence splitting"]
             yield str(spec.module.settings.get("poolingStrategy") or "masked_mean")
         yield from ["prefixes"] * spec.model.prefixes
     elif kind == "multi2vec-clip":
-        yield clip_modes.mode_of(spec.model)
+        yield clip_modes.mode_of(with_local_files(spec.model))
     elif kind == "multi2vec-bind":
         yield f"preset {spec.model.preset or 'container'}"
     else:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from jobs.examine.findings import Findings
 from pipelines.sources import Shard
 from pipelines.sources.listing import BROKEN
+from pipelines.storage import file_system, protocol_of
 from schemas.columns import REJECTED, Rejection
 from schemas.errors import JobError
 
@@ -50,7 +51,7 @@ def limited(found: Findings, limit: int) -> list[Shard]:
 
 def failed_rows(found: Findings, folder: str) -> Chosen:
     """The rows that the failures in `folder` (of one run, or one of its files) name. Raises JobError where it names none of this source."""
-    table = _failures(folder)
+    table = _failures(folder, _options(found, folder))
     if not table.num_rows:
         raise JobError(f"--only {folder}: no row is named there")
     rows: dict[str, set[int]] = {}
@@ -62,10 +63,16 @@ def failed_rows(found: Findings, folder: str) -> Chosen:
     return Chosen([known[name] for name in rows], {name: np.array(sorted(found), np.int64).tobytes() for name, found in rows.items()})
 
 
-def _failures(folder: str) -> pa.Table:
+def _options(found: Findings, folder: str) -> dict[str, Any]:
+    """What fsspec is handed for `folder`: as for `failures.path` where both are in the same kind of store."""
+    failures = found.job.failures
+    return failures.storage_options if protocol_of(folder) == protocol_of(failures.path) else {}
+
+
+def _failures(folder: str, storage_options: dict[str, Any]) -> pa.Table:
     """The rejections of one run. Raises JobError."""
     place = folder if "://" in folder else str(Path(folder).absolute())
-    files, path = fsspec.core.url_to_fs(place)
+    files, path = file_system(place, storage_options, "--only")
     names = [path] if files.isfile(path) else sorted(files.glob(f"{path}/*.parquet"))
     if not names:
         raise JobError(f"--only {folder}: there are no failures; name the folder that a run's report names, or a Parquet file in it")

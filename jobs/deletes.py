@@ -74,7 +74,7 @@ def _missing(found: Findings) -> Deletion:
 def _marked(found: Findings, folder: str) -> Deletion:
     """The objects of marked rows that are there, all chunks of a text among them, and the chunks that shorter texts no longer have."""
     by_tenant: dict[str, list[tuple[str, bytes]]] = {}
-    for row in stored_rejections(folder):
+    for row in stored_rejections(folder, found.job.failures.storage_options):
         by_tenant.setdefault(row["message"], []).append((row["key"], row["uuid"]))
     result = Deletion()
     for name, rows in by_tenant.items():

@@ -21,6 +21,7 @@ SECRETS = (
     ("target", "weaviate", "api_key"),
     ("target", "weaviate", "headers"),
     ("source", "storage_options"),
+    ("failures", "storage_options"),
     ("vectors", "*", "model", "nvidia", "api_key"),
     ("vectors", "*", "model", "inference_url", "token"),
 )
@@ -261,8 +262,8 @@ def _resolved_vector(job: Job, spec: VectorSpec) -> VectorSpec:
 
 
 def _model_path(job: Job, name: str | None, is_file: bool = False) -> str | None:
-    """A folder below the job file's own; a hub name (unless `is_file`: no hub has it), or an absolute path, as it is."""
-    if name is None or name.startswith(("/", "~")):
+    """A folder below the job file's own; a hub name (unless `is_file`: no hub has it), or a URL or absolute path, as it is."""
+    if name is None or name.startswith(("/", "~")) or "://" in name:
         return name
     inside = job.base / name
     return os.path.abspath(inside) if is_file or name.startswith(".") or inside.exists() else name

@@ -10,17 +10,21 @@ from rich.markup import escape
 
 from jobs.adoption import prove_adoption
 from jobs.chosen import Chosen, chosen_rows
+from jobs.dataflow import check_dataflow
 from jobs.deletes import Deletion, delete, deletion
 from jobs.examine.findings import Findings, examined
 from jobs.examine.sample import take_sample
 from jobs.execute import Outcome, executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
 from jobs.open_run import OpenRun
+from jobs.remote import Service
 from jobs.report import Report, finish, tell_report
+from jobs.submit import submit
 from jobs.telling import counted, tell_faults
 from pipelines.load import Plan
 from pipelines.sources import Shard
-from pipelines.targets.weaviate import LOST, WeaviateTarget
+from pipelines.targets.delivery import LOST
+from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import WarpbeamError
 from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
@@ -35,6 +39,7 @@ class Options:
     limit: int | None = None  # the first so many rows
     only: str | None = None  # the folder of failures whose rows are taken again
     adopt: bool = False  # objects that others loaded are taken over without encoding
+    wait: bool = True  # for the end; a template's launcher only hands the pipeline over
 
 
 def run(job: Job, console: Console, options: Options = Options(), beam_args: Sequence[str] = (), as_json: bool = False) -> int:
@@ -45,6 +50,7 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
         if not as_json:
             console.print(text, highlight=False)
 
+    check_dataflow(job, beam_args)
     say("Looking at the job: source, server, models …")
     with examined(job) as found:
         if found.layout is not None and not found.away:
@@ -61,6 +67,8 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
             return found.exit_code
         plan = plan_of(found, chosen, beam_args, options.adopt)
         say(_sentence(plan))
+        if not options.wait:
+            return submit(found, plan, beam_args, say)
         outcome = loaded(found, plan, beam_args, console, as_json)
         refused = _deleted(found, plan, outcome, options) if outcome.error is None else None
     report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error), refused=refused))
@@ -145,7 +153,7 @@ def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[s
 
 def _too_few(shards: Sequence[Shard], beam_args: Sequence[str]) -> bool:
     """Whether batches must be spread over the workers: fewer than four shards a worker, and no more than the local runner can hold."""
-    few = len(shards) < 4 * local_workers()
+    few = len(shards) < 4 * max(local_workers(), Service.of(beam_args).parallelism)
     return few and (names_runner(beam_args) or sum(s.size for s in shards) <= LOCAL_SPREAD_BYTES)
 
 

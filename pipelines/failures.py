@@ -1,15 +1,15 @@
 """Rejected rows: one output of every stage, stored as Parquet, one file a shard, so that a repeated bundle overwrites its own."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.metrics import count
+from pipelines.storage import NO_OPTIONS, opened
 from schemas.columns import REJECTED, Rejection, rejected_batch
 
 REJECTED_TAG = "rejected"
@@ -30,11 +30,11 @@ def by_shard(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         yield shard, batch.filter(pa.compute.equal(shards, shard))
 
 
-def store_rejected(shard: str, batches: Iterable[pa.RecordBatch], folder: str, storage_options: dict[str, Any]) -> int:
+def store_rejected(shard: str, batches: Iterable[pa.RecordBatch], folder: str, storage_options: Mapping[str, Any]) -> int:
     """Write one shard's rejections to `folder`; the number of distinct rows in them."""
     table = pa.Table.from_batches(list(batches), REJECTED).sort_by([("row", "ascending"), ("chunk", "ascending")])
     name = hashlib.sha256(shard.encode()).hexdigest()[:16]
-    with fsspec.open(f"{folder}/{name}.parquet", "wb", auto_mkdir=True, **storage_options) as file:
+    with opened(f"{folder}/{name}.parquet", "wb", storage_options, "failures.path") as file:
         pq.write_table(table, file)
     return len(table.column("row").unique())
 
@@ -42,10 +42,10 @@ def store_rejected(shard: str, batches: Iterable[pa.RecordBatch], folder: str, s
 class StoreRejected(beam.PTransform):
     """Writes rejections to a folder, and counts their rows as `counter`."""
 
-    def __init__(self, folder: str, counter: str) -> None:
+    def __init__(self, folder: str, counter: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> None:
         """Keep the folder; it is made by the first file."""
         super().__init__()
-        self.folder, self.counter = folder, counter
+        self.folder, self.counter, self.storage_options = folder, counter, dict(storage_options)
 
     def expand(self, rejected: beam.PCollection[pa.RecordBatch]) -> Any:
         """Group by shard, so that a row with several bad chunks counts once."""
@@ -53,13 +53,13 @@ class StoreRejected(beam.PTransform):
             rejected
             | "ByShard" >> beam.FlatMap(by_shard).with_output_types(tuple[str, pa.RecordBatch])
             | "Group" >> beam.GroupByKey()
-            | "Store" >> beam.ParDo(_Store(self.folder, self.counter))
+            | "Store" >> beam.ParDo(_Store(self.folder, self.counter, self.storage_options))
         )
 
 
 class _Store(beam.DoFn):
-    def __init__(self, folder: str, counter: str) -> None:
-        self.folder, self.counter = folder, counter
+    def __init__(self, folder: str, counter: str, storage_options: dict[str, Any]) -> None:
+        self.folder, self.counter, self.storage_options = folder, counter, storage_options
 
     def process(self, element: tuple[str, Iterable[pa.RecordBatch]]) -> None:
-        count(self.counter, store_rejected(*element, self.folder, {}))
+        count(self.counter, store_rejected(*element, self.folder, self.storage_options))

@@ -74,12 +74,13 @@ def build(root: Any, plan: Plan) -> None:
     )
     written = vectorized.objects | "WriteObjects" >> WriteObjects(plan.target, job.target.max_objects_per_s)
     rejected += [vectorized[REJECTED_TAG], written[REJECTED_TAG]]
-    _store("Rejected", rejected, plan.failures, "rows/failed")
+    outputs = job.failures.storage_options
+    _store("Rejected", rejected, plan.failures, "rows/failed", outputs)
     summaries = (read[SUMMARY_TAG], written[SUMMARY_TAG]) | "Summaries" >> beam.Flatten().with_output_types(pa.RecordBatch)
-    _ = summaries | "StoreSummaries" >> StoreSummaries(f"{plan.failures}/{SUMMARIES}")
+    _ = summaries | "StoreSummaries" >> StoreSummaries(f"{plan.failures}/{SUMMARIES}", outputs)
     if layout.deleted:
-        _store("Marked", [read[MARKED_TAG]], plan.marked, "rows/marked")
-    _store("Notes", [read[NOTES_TAG], vectorized[NOTES_TAG]], plan.notes, "rows/noted")
+        _store("Marked", [read[MARKED_TAG]], plan.marked, "rows/marked", outputs)
+    _store("Notes", [read[NOTES_TAG], vectorized[NOTES_TAG]], plan.notes, "rows/noted", outputs)
 
 
 def _duplicates(shards: Any, plan: Plan) -> Any:
@@ -110,6 +111,6 @@ def _split(outputs: Any, main: str) -> tuple[Any, list[Any]]:
     return outputs[main], [outputs[REJECTED_TAG]]
 
 
-def _store(label: str, batches: list[Any], folder: str, counter: str) -> None:
+def _store(label: str, batches: list[Any], folder: str, counter: str, storage_options: Mapping[str, Any]) -> None:
     merged = tuple(batches) | f"{label}All" >> beam.Flatten().with_output_types(pa.RecordBatch)
-    _ = merged | f"Store{label}" >> StoreRejected(folder, counter)
+    _ = merged | f"Store{label}" >> StoreRejected(folder, counter, storage_options)

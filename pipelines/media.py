@@ -14,8 +14,9 @@ import pyarrow as pa
 from pipelines.compose import MEDIA
 from pipelines.failures import REJECTED_TAG, rejected_output
 from pipelines.metrics import phase
+from pipelines.storage import is_away, lost
 from schemas.columns import BATCH_BYTES, UNCHANGED, Rejection, reject, set_column, without
-from schemas.errors import RowError
+from schemas.errors import RowError, WorldError
 from schemas.objects import Reasons, shorten
 from schemas.secrets import resolved
 
@@ -52,7 +53,11 @@ def fetch(uri: str, prefixes: Sequence[str], storage_options: Mapping[str, Any])
     try:  # a local file by the path that was checked: fsspec would expand `~`
         with fsspec.open(path if scheme == "file" else uri, "rb", **_options(uri, storage_options)) as file:
             data: bytes = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:
+        if not uri.startswith(("http://", "https://")) and is_away(error):
+            raise WorldError(f"{shorten(uri, 200)}: {lost(error)}") from error
+        if not isinstance(error, (OSError, ValueError, ImportError)):
+            raise
         raise RowError("uri_unreadable", f"{shorten(uri, 200)} cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise RowError("media_too_large", f"{shorten(uri, 200)} has more than {MAX_BYTES >> 20} MiB")

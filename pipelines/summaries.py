@@ -5,16 +5,16 @@ and the files of a repeated last step overwrite themselves. They exist only when
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines.metrics import Figures, take_figures
+from pipelines.storage import NO_OPTIONS, matching, opened
 from schemas.report import Summary
 
 SUMMARY_TAG = "summary"
@@ -49,21 +49,20 @@ def file_of(shard: str) -> int:
     return hashlib.sha256(shard.encode()).digest()[0] % FILES
 
 
-def store_summaries(number: int, batches: Iterable[pa.RecordBatch], folder: str) -> None:
+def store_summaries(number: int, batches: Iterable[pa.RecordBatch], folder: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> None:
     """Write the figures of one file's shards to `folder`, each sum once."""
     table = pa.Table.from_batches(list(batches), SUMMARY).group_by(["shard", "name", "at"]).aggregate([("n", "sum")])
     table = table.rename_columns({"n_sum": "n"}).select(SUMMARY.names).sort_by([(name, "ascending") for name in ("shard", "name", "at")])
-    with fsspec.open(f"{folder}/{number:02d}.parquet", "wb", auto_mkdir=True) as file:
+    with opened(f"{folder}/{number:02d}.parquet", "wb", storage_options, "failures.path") as file:
         pq.write_table(table, file)
 
 
-def stored_summary(folder: str) -> Summary | None:
+def stored_summary(folder: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> Summary | None:
     """What the files of `folder` add up to; None where there are none, as of a run that did not end."""
-    files, root = fsspec.core.url_to_fs(folder)
-    found = sorted(files.glob(f"{root}/*.parquet"))
+    found = matching(folder, "*.parquet", storage_options, "failures.path")
     summary = Summary()
     for path in found:
-        with files.open(path, "rb") as file:
+        with opened(path, "rb", storage_options) as file:
             for row in pq.read_table(file, schema=SUMMARY).to_pylist():
                 summary.add(row["shard"], row["name"], row["at"], row["n"])
     return summary if found else None
@@ -72,10 +71,10 @@ def stored_summary(folder: str) -> Summary | None:
 class StoreSummaries(beam.PTransform):
     """Writes what the bundles counted to a folder, at most `FILES` files."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> None:
         """Keep the folder; it is made by the first file."""
         super().__init__()
-        self.folder = folder
+        self.folder, self.storage_options = folder, dict(storage_options)
 
     def expand(self, summaries: beam.PCollection[pa.RecordBatch]) -> Any:
         """Group by shard, so that no two workers write one file."""
@@ -83,13 +82,13 @@ class StoreSummaries(beam.PTransform):
             summaries
             | "ByFile" >> beam.FlatMap(by_file).with_output_types(tuple[int, pa.RecordBatch])
             | "Group" >> beam.GroupByKey()
-            | "Store" >> beam.ParDo(_Store(self.folder))
+            | "Store" >> beam.ParDo(_Store(self.folder, self.storage_options))
         )
 
 
 class _Store(beam.DoFn):
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, storage_options: dict[str, Any]) -> None:
+        self.folder, self.storage_options = folder, storage_options
 
     def process(self, element: tuple[int, Iterable[pa.RecordBatch]]) -> None:
-        store_summaries(*element, self.folder)
+        store_summaries(*element, self.folder, self.storage_options)

@@ -221,6 +221,9 @@ class FailuresSpec(Part):
     """What happens with rejected rows."""
 
     path: str = Field("./failures", description="A folder; rejected rows are written there as Parquet.")
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Handed to fsspec for `path`, and for `report` where that is in the same kind of store."
+    )
     allowed_share: float = Field(0.0, ge=0, le=1, description="More than this share of failed rows makes the run exit 1.")
 
 
@@ -242,6 +245,12 @@ class Job(Part):
         if self.chunk and (self.chunk.model not in self.vectors or self.vectors[self.chunk.model].model is None):
             raise ValueError(f"chunk.model {self.chunk.model!r} must be a vector that has a model; the job has {', '.join(self.vectors)}")
         return self
+
+    @property
+    def report_options(self) -> dict[str, Any]:
+        """What fsspec is handed for `report`: that of `failures.path` where both are in the same kind of store."""
+        same = self.failures.path.partition("://")[:2] == self.report.partition("://")[:2]
+        return self.failures.storage_options if same and "://" in self.report else {}
 
     def resolve(self, location: str) -> str:
         """`location` as it is if it is a URL or absolute, else below the job file's folder."""

@@ -18,6 +18,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+import tests.calm_imports  # noqa: F401  (first, before anything imports Beam)
 from jobs.cli import app
 from jobs.embedded import Server, start_server
 

@@ -17,6 +17,7 @@ from jobs.versions import version_faults, with_version
 from pipelines.chunk import splitter_of
 from pipelines.layout import Layout, layout_of
 from pipelines.sources import Shard, Source, source_of
+from pipelines.storage import file_system, is_url
 from pipelines.targets.stored import kept_by_merge
 from pipelines.targets.tenants import tenant_faults
 from pipelines.targets.weaviate import WeaviateTarget
@@ -96,6 +97,7 @@ def examine(job: Job) -> Findings:
         found.job, faults = with_modules(found.job, found.collection)
         found.faults += [*faults, *version_faults(found.job, found.collection)]
     _look_at_source(found)
+    _look_at_outputs(found)
     if found.schema is not None and found.collection is not None:
         found.layout, faults = layout_of(found.schema, found.job, found.collection)
         found.faults += [*faults, *merge_faults(found.job, found.collection, list(found.layout.properties))]
@@ -118,6 +120,15 @@ def _look_at_source(found: Findings) -> None:
         source = found.source
         found.schema = found.attempt(source.schema)
         found.shards = (found.attempt(source.shards) or []) if found.schema is not None else []
+
+
+def _look_at_outputs(found: Findings) -> None:
+    """A package or a secret that is missing is said now, and not when the report is to be written."""
+    job = found.job
+    places = (("failures.path", job.failures.path, job.failures.storage_options), ("report", job.report, job.report_options))
+    for key, place, options in places:
+        if is_url(place):
+            found.attempt(lambda key=key, place=place, options=options: file_system(place, options, key))  # type: ignore[misc]
 
 
 def _look_at_target(found: Findings) -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 from rich.console import Console
 from rich.markup import escape
 
@@ -12,6 +11,7 @@ from jobs.report.figures import Report, as_data, stored_rejections
 from jobs.report.page import page
 from jobs.report.verdict import duration, headline, verdict
 from jobs.telling import tell_lines
+from pipelines.storage import opened
 
 __all__ = ["Report", "as_data", "finish", "report_path", "stored_rejections", "tell_lines", "tell_report"]
 
@@ -28,8 +28,8 @@ def finish(report: Report) -> Report:
     data = as_data(report)
     texts = {"report.json": json.dumps(data, indent=2, ensure_ascii=False), "report.html": page(data)}
     for name, text in texts.items():
-        with fsspec.open(report_path(report, name), "w", auto_mkdir=True, encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        with opened(report_path(report, name), "wb", report.plan.job.report_options, "report") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
     return report
 
 

@@ -1,7 +1,7 @@
 """What a run did, as figures: counts that add up, failures by reason, where the time went; what report.json holds."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.report.masking import masked
 from pipelines.metrics import live_summary
+from pipelines.storage import NO_OPTIONS, matching, opened
 from pipelines.summaries import SUMMARIES, stored_summary
 from schemas.columns import REJECTED
 from schemas.errors import JobError, WarpbeamError
@@ -75,40 +75,43 @@ class Report:
         too_many = self.counts.failed_share > self.plan.job.failures.allowed_share
         return 1 if too_many or self.refused or not self.counts.add_up else 0
 
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        return self.plan.job.failures.storage_options
+
     @cached_property
     def summary(self) -> Summary:
         """The figures by shard and time: those that the pipeline stored, else those of this process, of a run that did not end."""
-        return stored_summary(f"{self.plan.failures}/{SUMMARIES}") or live_summary()
+        return stored_summary(f"{self.plan.failures}/{SUMMARIES}", self._options) or live_summary()
 
     @cached_property
     def failures(self) -> dict[str, list[dict[str, Any]]]:
         """Failed rows by code, a few of each."""
-        return examples(self.plan.failures)
+        return examples(self.plan.failures, self._options)
 
     @cached_property
     def notes(self) -> dict[str, list[dict[str, Any]]]:
         """Loaded or left-out rows with something to say, by code."""
-        return examples(self.plan.notes)
+        return examples(self.plan.notes, self._options)
 
 
-def stored_tables(folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def stored_tables(folder: str, columns: list[str] | None = None, storage_options: Mapping[str, Any] = NO_OPTIONS) -> Iterator[pa.Table]:
     """The rejections in the Parquet files of `folder`, one file a shard, in file order; none where there is no folder."""
-    files, root = fsspec.core.url_to_fs(folder)
-    for path in sorted(files.glob(f"{root}/*.parquet")):
-        with files.open(path, "rb") as file:
+    for path in matching(folder, "*.parquet", storage_options, "failures.path"):
+        with opened(path, "rb", storage_options, "failures.path") as file:
             yield pq.read_table(file, schema=REJECTED, columns=columns)
 
 
-def stored_rejections(folder: str) -> Iterator[dict[str, Any]]:
+def stored_rejections(folder: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> Iterator[dict[str, Any]]:
     """The same, row by row."""
-    for table in stored_tables(folder):
+    for table in stored_tables(folder, None, storage_options):
         yield from table.to_pylist()
 
 
-def examples(folder: str) -> dict[str, list[dict[str, Any]]]:
+def examples(folder: str, storage_options: Mapping[str, Any] = NO_OPTIONS) -> dict[str, list[dict[str, Any]]]:
     """Counts by code with the first few rows of each: {code: [{"count": n}, row, ...]}."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in stored_rejections(folder):
+    for row in stored_rejections(folder, storage_options):
         group = found.setdefault(row["code"], [{"count": 0}])
         group[0]["count"] += 1
         if len(group) <= EXAMPLES:

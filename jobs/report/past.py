@@ -29,16 +29,16 @@ def past_report(job: Job, run: str) -> Report:
     What only the launcher did, such as deletes, is not in it.
     """
     past = Past(job, f"{job.resolve(job.failures.path).rstrip('/')}/{run}")
-    summary = stored_summary(f"{past.failures}/{SUMMARIES}")
+    summary = stored_summary(f"{past.failures}/{SUMMARIES}", job.failures.storage_options)
     if summary is None:
         raise JobError(f"{past.failures}/{SUMMARIES} has no files: there is no such run, or it did not come to its end")
-    counters = summary.counters | {"rows/failed": failed_rows(past.failures)}
+    counters = summary.counters | {"rows/failed": failed_rows(past)}
     return Report(past, _started(run, summary), counters, ended=_moment(summary.last_ms))
 
 
-def failed_rows(folder: str) -> int:
-    """The distinct rows in the rejections of `folder`, one file a shard."""
-    return sum(len(table.column("row").unique()) for table in stored_tables(folder, ["row"]))
+def failed_rows(past: Past) -> int:
+    """The distinct rows in the rejections of a run, one file a shard."""
+    return sum(len(table.column("row").unique()) for table in stored_tables(past.failures, ["row"], past.job.failures.storage_options))
 
 
 def _started(run: str, summary: Summary) -> datetime:

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.storage import file_system, opened
 from schemas.columns import TENANT, UUID
 
 NAMED = 20  # of each kind of fault, in the report; all of them are in the Parquet file
@@ -41,9 +42,10 @@ class Wrong:
     """Wrong objects: counted, the first of each kind kept, all written to a Parquet file at `path` once there are any."""
 
     path: str
+    storage_options: dict[str, Any] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    _file: Any = None
+    _open: ExitStack = field(default_factory=ExitStack)
     _writer: Any = None
 
     def add(
@@ -76,17 +78,17 @@ class Wrong:
 
     def _write(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:
-            self._file = fsspec.open(self.path, "wb", auto_mkdir=True).open()
-            self._writer = pq.ParquetWriter(self._file, WRONG)
+            file = self._open.enter_context(opened(self.path, "wb", self.storage_options, "report"))
+            self._writer = pq.ParquetWriter(file, WRONG)
         self._writer.write_batch(batch)
 
     def close(self) -> None:
         """Finish the file; without wrong objects one of an earlier verification goes."""
         if self._writer is not None:
             self._writer.close()
-            self._file.close()
+            self._open.close()
         else:
-            files, path = fsspec.core.url_to_fs(self.path)
+            files, path = file_system(self.path, self.storage_options, "report")
             if files.exists(path):
                 files.rm(path)
 

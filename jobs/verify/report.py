@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-import fsspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jobs.report import stored_rejections
 from jobs.verify.findings import Check, Wrong
+from pipelines.storage import opened
 from schemas.job import Job
 from schemas.report import Counts
 
@@ -45,7 +45,7 @@ def report_folder(job: Job) -> str:
 def stored_report(job: Job, name: str) -> dict[str, Any]:
     """The report `name` (report.json, verify.json) that an earlier command wrote; empty if there is none."""
     try:
-        with fsspec.open(f"{report_folder(job)}/{name}", "rt", encoding="utf-8") as file:
+        with opened(f"{report_folder(job)}/{name}", "rb", job.report_options, "report") as file:
             found: dict[str, Any] = json.load(file)
             return found
     except (OSError, ValueError):
@@ -55,7 +55,11 @@ def stored_report(job: Job, name: str) -> dict[str, Any]:
 def last_failures(job: Job) -> dict[tuple[str, int], str]:
     """(shard, row) -> why, of the rows that failed in the last run."""
     folder = stored_report(job, "report.json").get("failures_path")
-    return {(r["shard"], r["row"]): f"{r['code']}: {r['message']}" for r in stored_rejections(folder)} if folder else {}
+    return (
+        {(r["shard"], r["row"]): f"{r['code']}: {r['message']}" for r in stored_rejections(folder, job.failures.storage_options)}
+        if folder
+        else {}
+    )
 
 
 def as_data(found: Verification) -> dict[str, Any]:
@@ -75,8 +79,8 @@ def as_data(found: Verification) -> dict[str, Any]:
 
 def store(job: Job, found: Verification) -> None:
     """Write verify.json."""
-    with fsspec.open(f"{report_folder(job)}/verify.json", "w", auto_mkdir=True, encoding="utf-8") as file:
-        json.dump(as_data(found), file, indent=2, ensure_ascii=False)
+    with opened(f"{report_folder(job)}/verify.json", "wb", job.report_options, "report") as file:
+        file.write(json.dumps(as_data(found), indent=2, ensure_ascii=False).encode("utf-8"))
 
 
 def tell(console: Console, found: Verification, as_json: bool) -> None:

@@ -73,12 +73,12 @@ def _fit(found: Findings) -> None:
 
 def _verified(found: Findings, options: Options, say: Callable[[str], None], console: Console, quiet: bool) -> Verification:
     """Verify, repair what is wrong if that is wished, verify again, and store the result."""
-    state = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet"))
+    state = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet", found.job.report_options))
     verification = state.verification(say)
     if options.repair and needs_repair(verification, state.result):
         counts = repaired(found, state.result, verification, console, quiet)
         found.collection = found.target.collection() if found.target else None  # without the mark of an open run
-        again = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet"))
+        again = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet", found.job.report_options))
         verification = replace(again.verification(say), started=verification.started, repaired=counts)
     store(found.job, verification)
     return verification

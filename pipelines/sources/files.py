@@ -10,6 +10,7 @@ from fsspec import AbstractFileSystem
 
 from pipelines.sources import Shard
 from pipelines.sources.listing import File, file_system, list_files
+from pipelines.storage import is_away, lost
 from schemas.columns import BATCH_BYTES, BATCH_ROWS, ROW, Rejection
 from schemas.errors import WorldError
 
@@ -81,9 +82,11 @@ def _row(fs: AbstractFileSystem, file: File, columns: list[str]) -> dict[str, An
         return row
     try:
         content = fs.cat_file(file.path)
-    except (ConnectionError, TimeoutError) as error:
-        raise WorldError(f"{file.path}: the connection was lost: {error}") from error
-    except (OSError, ValueError, LookupError) as error:
+    except Exception as error:
+        if is_away(error):
+            raise WorldError(f"{file.path}: {lost(error)}") from error
+        if not isinstance(error, (OSError, ValueError, LookupError)):
+            raise
         return f"{file.label}: {type(error).__name__}: {error}; expected a file that can be read"
     return row | {"bytes": content} if len(content) <= LARGEST else f"{file.label}: {len(content)} bytes; expected at most {LARGEST}"
 

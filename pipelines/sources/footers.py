@@ -12,6 +12,8 @@ from fsspec import AbstractFileSystem
 
 from pipelines.sources.csv_types import column_type
 from pipelines.sources.listing import BROKEN, File, raise_first_faults
+from pipelines.storage import is_away, lost
+from schemas.errors import WorldError
 
 THREADS = 8
 BUFFER_BYTES = 1 << 20
@@ -36,7 +38,7 @@ class Footer(NamedTuple):
 
 
 def read_footers(fs: AbstractFileSystem, files: Sequence[File]) -> list[Footer]:
-    """The footer of each file, in order. Raises one JobError for the files that are no Parquet files."""
+    """The footer of each file, in order. Raises one JobError for the files that are no Parquet files, WorldError for a lost connection."""
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(partial(_footer, fs), files))
     raise_first_faults([fault for fault in found if isinstance(fault, str)])
@@ -54,7 +56,11 @@ def _footer(fs: AbstractFileSystem, file: File) -> Footer | str:
             schema = metadata.schema.to_arrow_schema()
             str(schema)  # raises for a broken footer whose time zone is no UTF-8
             return Footer(file, schema, groups)
-    except BROKEN as error:
+    except Exception as error:
+        if is_away(error):
+            raise WorldError(f"{file.path}: {lost(error)}") from error
+        if not isinstance(error, BROKEN):
+            raise
         return f"{file.path}: {error}; expected a Parquet file"
 
 

@@ -11,14 +11,16 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
 
 from pipelines.sources import ShardError
-from schemas.errors import JobError, WorldError
-from schemas.secrets import resolved
+from pipelines.storage import file_system, is_away, lost, told
+from schemas.errors import JobError, WarpbeamError, WorldError
+
+__all__ = ["BROKEN", "File", "file_system", "list_files", "naming_broken", "open_bytes", "printable", "raise_first_faults"]
 
 BROKEN = (OSError, EOFError, zlib.error, ValueError, LookupError, MemoryError, pa.ArrowException)  # what a broken file leads to
 FAULTS_SHOWN = 10
+STREAM_BYTES = 4 << 20  # of a file of lines, read at once
 
 
 class File(NamedTuple):
@@ -44,19 +46,6 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def file_system(location: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-    """The file system of `location`, and the path in it. Raises JobError for a URL or options that fsspec cannot use."""
-    try:
-        fs, path = url_to_fs(location, **resolved(storage_options))
-    except JobError:  # a secret that is not set
-        raise
-    except (ConnectionError, TimeoutError) as error:
-        raise WorldError(f"source {location}: the connection was lost: {error}") from error
-    except Exception as error:  # each file system has errors of its own: an archive within a URL is opened here
-        raise JobError(f"source {location}: {error}; expected a path or a URL that fsspec knows, with its storage_options") from error
-    return fs, path
-
-
 def list_files(location: str, storage_options: dict[str, Any], hidden: tuple[str, ...] = (".", "_")) -> list[File]:
     """The files of a path, folder or glob, sorted by name; those below a name that starts with one of `hidden` are left out.
 
@@ -67,9 +56,9 @@ def list_files(location: str, storage_options: dict[str, Any], hidden: tuple[str
         fs.invalidate_cache()
         root, found = _matches(fs, path)
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        raise JobError(f"source {location}: {type(error).__name__}: {error}; expected files that can be read") from error
+        raise JobError(f"source {location}: {told(error)}; expected files that can be read") from error
     except Exception as error:  # each file system has errors of its own
-        raise WorldError(f"source {location}: its files cannot be listed: {type(error).__name__}: {error}") from error
+        raise WorldError(f"source {location}: its files cannot be listed: {told(error)}") from error
     files = [File(root, path[len(root) :].lstrip("/"), info.get("size")) for path, info in found.items() if _is_file(fs, path, info)]
     files = sorted(file for file in files if not _is_hidden(file.name, hidden))
     if not files:
@@ -103,15 +92,15 @@ def _is_hidden(name: str, hidden: tuple[str, ...]) -> bool:
 @contextmanager
 def open_bytes(fs: AbstractFileSystem, path: str) -> Iterator[BinaryIO]:
     """A buffered stream of the file's bytes; `.gz` is unpacked."""
-    with fs.open(path, "rb") as raw:
+    with fs.open(path, "rb", cache_type="none") as raw:  # else s3fs asks for 50 MB at a time
+        stream = io.BufferedReader(raw, STREAM_BYTES)
         if path.endswith(".gz"):
-            if not raw.read(1):  # gzip takes it for an empty file; a whole one has a header
+            if not stream.peek(1):  # gzip takes it for an empty file; a whole one has a header
                 raise EOFError("is empty (0 bytes); expected a gzip file")
-            raw.seek(0)
-            with gzip.GzipFile(fileobj=raw) as unpacked:
+            with gzip.GzipFile(fileobj=stream) as unpacked:
                 yield cast(BinaryIO, unpacked)
         else:
-            yield io.BufferedReader(raw, 1 << 20)
+            yield stream
 
 
 @contextmanager
@@ -119,9 +108,13 @@ def naming_broken(place: str) -> Iterator[None]:
     """Turn what a broken file leads to into a ShardError that names `place`; a lost connection into a WorldError."""
     try:
         yield
-    except (ConnectionError, TimeoutError) as error:
-        raise WorldError(f"{place}: the connection was lost: {error}") from error
-    except BROKEN as error:
+    except (ShardError, WarpbeamError):
+        raise
+    except Exception as error:
+        if is_away(error):
+            raise WorldError(f"{place}: {lost(error)}") from error
+        if not isinstance(error, BROKEN):
+            raise
         raise ShardError(f"{place}: cannot be read: {type(error).__name__}: {error}") from error
 
 

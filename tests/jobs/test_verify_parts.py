@@ -69,8 +69,8 @@ def test_one_id_in_two_tenants_is_two_objects() -> None:
 @given(st.integers(1, 64))
 def test_ranges_are_all_uuids_once(count: int) -> None:
     ranges = id_ranges(count)
-    assert ranges[0][0] == 0 and ranges[-1][1] == LAST
-    assert all(a[1] == b[0] for a, b in pairwise(ranges))
+    assert ranges[0].first == 0 and ranges[-1].end == LAST
+    assert all(a.end == b.first for a, b in pairwise(ranges))
 
 
 def test_wrong_objects_are_counted_named_and_all_written(tmp_path: Path) -> None:
