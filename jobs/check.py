@@ -124,7 +124,7 @@ def _vector_line(found: Findings, name: str, sample: Sample, plan: Forecast) -> 
     if spec.column:
         precomputed = found.layout.vectors[name] if found.layout else None
         return f"precomputed, column {spec.column}, {precomputed.dim if precomputed else '?'} numbers"
-    line = f"{found.dims[name]} numbers{_made_of(spec, found)}"
+    line = f"{found.dims[name]} numbers{_made_of(spec, found)}" + (f"; {how}" if (how := found.backends.get(name)) else "")
     if name in plan.over_limit:
         texts = sample.texts[name]
         line += f"; about {plan.tokens[name]:,} tokens"

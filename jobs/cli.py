@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -264,6 +265,8 @@ def _tell_licences() -> None:
 
 def main() -> None:
     """Run the command line; a foreign package that shadows one of ours is said at once."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")  # about the versions of one another
     import pipelines
     import schemas
 
@@ -274,7 +277,6 @@ def main() -> None:
                 f"another package named {package.__name__!r} ({package.__file__}) hides Warpbeam's: give Warpbeam an environment of its own"
             )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
     _tell_licences()
     app()
 

@@ -76,11 +76,11 @@ class Unpadded:
 def unpadded(model: "SentenceTransformer") -> tuple[Unpadded | None, str]:
     """`model` without padding, and how it runs; None, and the reason, where it must run as it is."""
     if reason := _unfit(model):
-        return None, reason
+        return None, f"padded by the library: {reason}"
     wanted = _encoded(model)
     swapped, how = switch(model[0].model, lambda: _differs(Unpadded(model), wanted))
     if swapped is None:
-        return None, how
+        return None, f"padded by the library: {how}"
     fast = Unpadded(model)
     fast.swapped = swapped
     return fast, how

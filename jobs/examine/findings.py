@@ -42,9 +42,11 @@ class Findings:
     shards: list[Shard] = field(default_factory=list)
     target: WeaviateTarget | None = None
     collection: Collection | None = None
-    creates: bool = False  # the collection is missing and will be made
+    exists: bool = False  # the server has the collection
+    creates: bool = False  # the collection is missing and will be made; neither is so while the server is away
     layout: Layout | None = None
     dims: dict[str, int] = field(default_factory=dict)  # of the vectors that have a model
+    backends: dict[str, str] = field(default_factory=dict)  # how the forward pass runs here, of those that can say so
 
     @property
     def exit_code(self) -> int:
@@ -109,7 +111,7 @@ def examine(job: Job) -> Findings:
         tracked = found.creates or is_tracked(found.collection) or bool(found.job.target.incremental)
         found.faults += delete_faults(found.job, found.schema, tracked and found.job.target.incremental is not False)
     found.remarks += _remarks(found)
-    if found.target and found.collection and not found.creates:
+    if found.exists:
         found.attempt(lambda: found.faults.extend(_existing_faults(found)))
     return found
 
@@ -137,7 +139,8 @@ def _look_at_target(found: Findings) -> None:
     found.target = WeaviateTarget(spec)
     before = len(found.faults) + len(found.away)
     found.collection = found.attempt(found.target.collection)
-    if found.collection is not None:
+    found.exists = found.collection is not None
+    if found.exists:
         return
     found.creates = len(found.faults) + len(found.away) == before  # the server answered, and has none
     if found.creates or spec.create is not None:
@@ -167,6 +170,7 @@ def _look_at_model(found: Findings, name: str, spec: VectorSpec) -> None:
         with shared_encoder(spec) as encoder:
             found.dims[name] = encoder.dim
             modalities = encoder.modalities
+            found.backends[name] = getattr(encoder, "backend", "")
             approximate = getattr(encoder, "approximate", None)
             getattr(encoder, "licence", None)  # of weights that have one of their own; asking says it, once
     except JobError as error:

@@ -15,6 +15,7 @@ from weaviate.util import generate_uuid5
 
 from jobs.embedded import Server, start_server
 from tests.conftest import Load
+from tests.loopback import Reply, Request, loopback
 
 NONE = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}
 TEXTS = [{"name": "key", "dataType": ["text"]}, {"name": "title", "dataType": ["text"]}]
@@ -223,3 +224,16 @@ def test_a_server_that_goes_away_stops_the_run_and_the_next_one_finishes(tmp_pat
         load = Load(tmp_path, server, "Gone")
         code, report = load.run(load.job({"parquet": "rows.parquet", "key": "key"}, FAKE))
         assert (code, report["counts"]["loaded"], len(load.objects())) == (0, 600, 600)
+
+
+def test_a_server_that_is_away_for_a_moment_is_no_fault_of_the_job(tmp_path: Path) -> None:
+    """Its schema cannot be read, and then it answers again: what it says of a collection that may be missing is no evidence."""
+
+    def answer(request: Request) -> Reply:
+        return Reply(503, {}) if request.path.startswith("/v1/schema") else Reply(404, {})
+
+    with loopback(answer) as server:
+        load = Load(tmp_path, Server(server.url, "127.0.0.1:1", 0), "Thing")
+        (tmp_path / "class.json").write_text(json.dumps({"class": "Thing"} | SIMPLE))
+        result = load.command("run", load.job(load.parquet(rows(3)), FAKE, {"create": "class.json", "retry_s": 1}))
+    assert result.exit_code == 3 and "does not answer" in output(result), result.output
