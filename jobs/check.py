@@ -124,13 +124,13 @@ def _vector_line(found: Findings, name: str, sample: Sample, plan: Forecast) -> 
     if spec.column:
         precomputed = found.layout.vectors[name] if found.layout else None
         return f"precomputed, column {spec.column}, {precomputed.dim if precomputed else '?'} numbers"
-    line = f"{found.dims[name]} numbers{_made_of(spec, found)}" + (f"; {how}" if (how := found.backends.get(name)) else "")
+    line = f"{found.dims[name]} numbers{_made_of(spec, found)}"
     if name in plan.over_limit:
         texts = sample.texts[name]
         line += f"; about {plan.tokens[name]:,} tokens"
         over = "refused" if texts.refused else "cut" if spec.module else spec.long_text
         line += f"; {plan.over_limit[name]:.1%} of texts over the model's {texts.limit} tokens ({over})" if texts.limit else ""
-    return line
+    return line + (f"; {how}" if (how := found.backends.get(name)) else "")
 
 
 def _made_of(spec: VectorSpec, found: Findings) -> str:

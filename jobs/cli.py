@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 rows failed beyond the allowed share, 2 the job is wrong, 3 the world is unreachable."""
 
+import atexit
 import json
 import logging
 import os
@@ -278,7 +279,20 @@ def main() -> None:
             )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     _tell_licences()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        _end(end.code)
+
+
+def _end(code: str | int | None) -> NoReturn:
+    """End at once: threads of Beam or gRPC that still run while the interpreter is taken down can abort it, with a code of their own."""
+    if isinstance(code, str):
+        errors.print(code, markup=False)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

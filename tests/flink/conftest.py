@@ -81,6 +81,11 @@ class Command:
         return self.process.returncode, said
 
 
+def take_interrupts() -> None:
+    """As in a terminal: what runs in the background, such as these tests, may ignore Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def warpbeam(cluster: Cluster) -> Iterator[Callable[..., Command]]:
     """Starts the command line in a process of its own."""
@@ -91,7 +96,13 @@ def warpbeam(cluster: Cluster) -> Iterator[Callable[..., Command]]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500"}
         started.append(
             subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                preexec_fn=take_interrupts,
             )
         )
         return Command(started[-1], cluster)

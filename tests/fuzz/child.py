@@ -65,6 +65,7 @@ child = Child()
 
 def ready() -> None:
     """Load what examples need, so that no example is charged for it."""
+    import tests.calm_imports  # noqa: F401  (first, before anything imports Beam)
     from tests.fuzz import accounts  # noqa: F401
 
 
