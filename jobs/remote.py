@@ -108,6 +108,9 @@ class Remote:
     @property
     def id(self) -> str:
         """What the service calls it: Flink's own id where its JobManager is asked."""
+        if self.job is None:  # nobody has asked yet
+            with suppress(WorldError, KeyError, ValueError):
+                self._poll()
         if self.job is not None:
             return self.job.id
         own = getattr(self.result, "_job_id", "") or getattr(self.result, "job_id", "")
