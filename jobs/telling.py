@@ -27,6 +27,8 @@ def tell_faults(console: Console, faults: list[str], away: list[str], as_json: b
         console.print("[bold red]Something outside the job is wrong:[/]")
     for problem in away:
         console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
+    if away:
+        console.print("Nothing was started. Run it again when that is mended.", highlight=False)
 
 
 def counted(n: int, thing: str) -> str:

@@ -236,4 +236,4 @@ def test_a_server_that_is_away_for_a_moment_is_no_fault_of_the_job(tmp_path: Pat
         load = Load(tmp_path, Server(server.url, "127.0.0.1:1", 0), "Thing")
         (tmp_path / "class.json").write_text(json.dumps({"class": "Thing"} | SIMPLE))
         result = load.command("run", load.job(load.parquet(rows(3)), FAKE, {"create": "class.json", "retry_s": 1}))
-    assert result.exit_code == 3 and "does not answer" in output(result), result.output
+    assert result.exit_code == 3 and "does not answer" in output(result) and "Run it again" in output(result), result.output
