@@ -48,7 +48,10 @@ def azurite_program() -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder.parent, prefix="new-"))
         _install([npm, "install", "--no-audit", "--no-fund", "--prefix", str(new), f"azurite@{AZURITE_VERSION}"], {})
-        os.replace(new, folder)
+        try:
+            os.replace(new, folder)
+        except OSError:  # another test process was faster
+            shutil.rmtree(new)
     return folder / "node_modules" / ".bin" / "azurite-blob"
 
 
