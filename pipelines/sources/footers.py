@@ -54,7 +54,8 @@ def _footer(fs: AbstractFileSystem, file: File) -> Footer | str:
             found = map(metadata.row_group, range(metadata.num_row_groups))
             groups = tuple(RowGroup(max(0, group.num_rows), max(0, group.total_byte_size)) for group in found)
             schema = metadata.schema.to_arrow_schema()
-            str(schema)  # raises for a broken footer whose time zone is no UTF-8
+            for kind in schema.types:
+                _time_zones(kind)  # raises where a broken footer has one that is no UTF-8
             return Footer(file, schema, groups)
     except Exception as error:
         if is_away(error):
@@ -62,6 +63,14 @@ def _footer(fs: AbstractFileSystem, file: File) -> Footer | str:
         if not isinstance(error, BROKEN):
             raise
         return f"{file.path}: {error}; expected a Parquet file"
+
+
+def _time_zones(kind: pa.DataType) -> list[str | None]:
+    """The time zones in a type. Raises UnicodeDecodeError."""
+    if pa.types.is_dictionary(kind):
+        return _time_zones(kind.value_type)
+    inner = [zone for i in range(kind.num_fields) for zone in _time_zones(kind.field(i).type)]
+    return [kind.tz, *inner] if pa.types.is_timestamp(kind) else inner
 
 
 def partition_of(name: str) -> Partition:
