@@ -171,7 +171,7 @@ def test_a_causal_model_stands_aside(tmp_path: Path) -> None:
     texts = ["circle of a picture", "red " * 9]
     before, layers = model.encode(texts), [type(m) for m in model.modules()]
     fast, reason = unpadded(model)
-    assert (fast, reason) == (None, "NotImplementedError: attention with grouped heads or a causal mask")
+    assert (fast, reason) == (None, "padded by the library: NotImplementedError: attention with grouped heads or a causal mask")
     assert (model.encode(texts) == before).all(), "everything was put back"
     assert [type(m) for m in model.modules()] == layers
     assert model[0].model.config._attn_implementation == "sdpa"
@@ -182,7 +182,7 @@ def test_a_forward_pass_that_differs_is_noticed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("encoders.backends.unpadded.padding_place", lambda model: None)  # positions two too low
     fast, reason = unpadded(model)
     assert fast is None
-    assert reason.startswith("its vectors differ by ")
+    assert reason.startswith("padded by the library: its vectors differ by ")
 
 
 def test_the_model_still_serves_padded_batches(root: Path) -> None:
