@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -25,6 +24,8 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 HOME = ROOT / ".warpbeam" / "deletes"
 RESULT = ROOT / "benchmarks" / "results" / "deletes.json"
 NAME = "Deletes"
@@ -76,11 +77,8 @@ def one(path: str) -> None:
 def run(path: Path) -> dict[str, float]:
     """One run in a process of its own: seconds, peak, and what the report counts."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, __file__, "--one", str(path)], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
+    figures = in_own_process(__file__, "--one", str(path)) | {"seconds": time.perf_counter() - start}
     report = json.loads((HOME / f"report-{path.stem}" / "report.json").read_text())
-    figures = json.loads(done.stdout.splitlines()[-1]) | {"seconds": time.perf_counter() - start}
     return figures | {k: report["counts"][k] for k in ("read", "loaded", "unchanged", "objects_deleted")}
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,14 @@ def outside(span: tuple[float, float], intervals: Sequence[tuple[float, float]])
         if stop > start:
             covered, end = covered + stop - start, stop
     return span[1] - span[0] - covered
+
+
+def in_own_process(script: str, *arguments: str, cwd: Path = ROOT) -> Any:
+    """The JSON that `script`, run with `arguments` in a process of its own, prints as its last line; ends this process where that fails."""
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def machine() -> dict[str, Any]:

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,8 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 HOME = ROOT / ".warpbeam" / "imagebind"
 RESULT = ROOT / "benchmarks" / "results" / "imagebind.json"
 BUSY = 0.5  # load average above which a figure says nothing
@@ -132,10 +133,7 @@ def job(videos: int) -> Path:
 
 def memory(videos: int) -> dict[str, float]:
     """Peak resident sets in MB, and seconds, of one `warpbeam run`."""
-    done = subprocess.run([sys.executable, __file__, "--one", str(job(videos))], cwd=ROOT, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_own_process(__file__, "--one", str(job(videos)))
 
 
 def one(path: str) -> None:

@@ -18,7 +18,6 @@ import importlib
 import importlib.util
 import io
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.figures import machine, ratio, spread, store, worst_cosine  # noqa: E402
+from benchmarks.figures import in_own_process, machine, ratio, spread, store, worst_cosine  # noqa: E402
 
 PHOTOS = (
     "astronaut.png chelsea.png coffee.png motorcycle_left.png motorcycle_right.png rocket.jpg retina.jpg hubble_deep_field.jpg "
@@ -197,11 +196,7 @@ def one(asked: dict[str, Any]) -> None:
 
 def measured(asked: dict[str, Any]) -> dict[str, float]:
     """What a process of its own measures."""
-    command = [sys.executable, __file__, "--one", json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=asked["folder"], check=False)
-    if done.returncode:
-        sys.exit(done.stdout[-3000:] + done.stderr[-3000:])
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return in_own_process(__file__, "--one", json.dumps(asked), cwd=asked["folder"])
 
 
 def compare(asked: dict[str, Any], rounds: int) -> dict[str, Any]:

@@ -13,13 +13,14 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 DATA = ROOT / ".warpbeam" / "stdlib"
 RESULT = ROOT / "benchmarks" / "results" / "job_against_encode.json"
 
@@ -99,10 +100,7 @@ def _compare(url: str) -> None:
 
 def measured(*arguments: str) -> float:
     """Seconds that this script, in a process of its own, prints as its last line."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return float(done.stdout.splitlines()[-1])
+    return float(in_own_process(__file__, "--one", *arguments))
 
 
 def main() -> None:
@@ -117,12 +115,12 @@ def main() -> None:
         print(encode(int(how)) if what == "encode" else job(how))
         return
     sizes = options.batch_sizes.split(",")
-    first = {size: measured("--one", "encode", size) for size in sizes}
+    first = {size: measured("encode", size) for size in sizes}
     best = min(first, key=lambda s: first[s])
     seconds: dict[str, list[float]] = {f"encode, batch size {best}": [], "job, flat index": [], "job, HNSW index": []}
     for _ in range(options.rounds):
         for name, arguments in zip(seconds, (("encode", best), ("job", "flat"), ("job", "hnsw")), strict=True):
-            seconds[name].append(measured("--one", *arguments))
+            seconds[name].append(measured(*arguments))
             print(f"{name}: {seconds[name][-1]:.1f} s", flush=True)
     base = seconds[f"encode, batch size {best}"]
     n = len(texts())

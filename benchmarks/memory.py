@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 HOME = ROOT / ".warpbeam" / "memory"
 RESULT = ROOT / "benchmarks" / "results" / "memory.json"
 JOB = """
@@ -58,15 +60,11 @@ def write(rows: int, dimensions: int) -> Path:
 def load(path: Path) -> dict[str, float]:
     """Peak resident set in MB and seconds of one `warpbeam run`."""
     start = time.perf_counter()
-    code = subprocess.run([sys.executable, __file__, "--one", str(path)], cwd=ROOT, check=False, capture_output=True, text=True)
-    if code.returncode:
-        sys.exit(code.stdout + code.stderr)
-    return json.loads(code.stdout.splitlines()[-1]) | {"seconds": time.perf_counter() - start}
+    return in_own_process(__file__, "--one", str(path)) | {"seconds": time.perf_counter() - start}
 
 
 def one(path: str) -> None:
     """In a process of its own: the command line, and what it cost."""
-    sys.path.insert(0, str(ROOT))
     import httpx
     from rich.console import Console
 

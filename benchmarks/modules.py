@@ -28,6 +28,8 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 DATA = ROOT / ".warpbeam" / "stdlib"
 RESULT = ROOT / "benchmarks" / "results" / "modules.json"
 NAME = "Docstring"
@@ -145,10 +147,7 @@ def by_server(server: str, grpc_address: str, found: list[dict[str, str]]) -> fl
 
 def by_run(folder: Path) -> float:
     """Seconds of the pipeline, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--load", str(folder / "job.yaml")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return float(done.stdout.splitlines()[-1])
+    return float(in_own_process(__file__, "--load", str(folder / "job.yaml")))
 
 
 def load(path: str) -> None:

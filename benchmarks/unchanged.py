@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,8 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
+from benchmarks.figures import in_own_process  # noqa: E402
+
 HOME = ROOT / ".warpbeam" / "unchanged"
 RESULT = ROOT / "benchmarks" / "results" / "unchanged.json"
 NAME = "Unchanged"
@@ -81,10 +82,7 @@ def one(path: str) -> None:
 
 def run(path: Path) -> dict[str, object]:
     """One run in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--one", str(path)], cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return in_own_process(__file__, "--one", str(path))
 
 
 def peer(path: Path, rows: int) -> float:

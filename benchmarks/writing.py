@@ -17,7 +17,6 @@ Needs `make env`. Writes benchmarks/results/writing.json after each round.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
-from benchmarks.figures import machine, ratio, spread, store  # noqa: E402
+from benchmarks.figures import in_own_process, machine, ratio, spread, store  # noqa: E402
 
 NAME = "Written"
 BATCH = 1000
@@ -227,11 +226,7 @@ def one(asked: dict[str, Any]) -> None:
 def measured(asked: dict[str, Any]) -> dict[str, float]:
     """The figures of one way."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--one", json.dumps(asked | {"folder": folder})]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+        return in_own_process(__file__, "--one", json.dumps(asked | {"folder": folder}))
 
 
 def cases(options: argparse.Namespace, server: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -12,8 +12,6 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ import fsspec
 
 from encoders.models import is_part
 from schemas.errors import JobError, WorldError
+from schemas.file_lock import locked
 from schemas.models import ModelSpec
 
 NAMES = ("name", "text", "image", "passage", "query", "imagebind", "vocabulary")  # the keys of a model that may be a URL
@@ -63,8 +62,7 @@ def fetched(url: str) -> Path:
     identity = hashlib.blake2b(repr([(f.name, f.size, f.version) for f in files]).encode(), digest_size=8).hexdigest()
     place = local_folder() / f"{last}-{identity}"
     try:
-        local_folder().mkdir(parents=True, exist_ok=True)
-        with _locked(place.with_name(f"{place.name}.lock")):
+        with locked(place.with_name(f"{place.name}.lock")):
             if not _is_whole(place, files, last):
                 shutil.rmtree(place, ignore_errors=True)
                 _fetch(fs, files, place, last, url)
@@ -103,16 +101,6 @@ def _remote(path: str, name: str, info: dict[str, Any]) -> Remote:
     version = next((str(info[key]) for key in VERSIONS if info.get(key)), "")
     md5 = base64.b64decode(info["md5Hash"]).hex() if info.get("md5Hash") else ""
     return Remote(path, name, int(info.get("size") or 0), version, md5)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone on this machine while the block lasts; the lock goes with its process."""
-    import fcntl  # absent on Windows
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _is_whole(place: Path, files: list[Remote], last: str) -> bool:

@@ -6,7 +6,7 @@ Everything here is the command line that a user has. A second run finds every ob
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -47,10 +47,15 @@ def main(beam_args: Sequence[str] = ()) -> None:
     print(f"\nThe report: {REPORT}\nYour own job: copy examples/stdlib.yaml; docs/job-file.md explains every key.")
 
 
-if __name__ == "__main__":
+def start(script: Callable[[], None]) -> None:
+    """Run `script` in the repository's root; what Warpbeam finds wrong is one sentence."""
     os.chdir(ROOT)
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
     try:
-        main()
+        script()
     except WarpbeamError as error:
         sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    start(main)

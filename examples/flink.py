@@ -1,7 +1,5 @@
 """`make flink`: the demo with its load on a real Flink cluster, which this script starts on this machine and stops again."""
 
-import logging
-import os
 import sys
 from pathlib import Path
 
@@ -9,8 +7,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from examples.demo import main as demo  # noqa: E402
+from examples.demo import start  # noqa: E402
 from jobs.flink.recorded import kept_as_found  # noqa: E402
-from schemas.errors import WarpbeamError  # noqa: E402
 
 HOME = ROOT / ".warpbeam" / "flink"
 
@@ -24,9 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")  # libraries' warnings are not the user's
-    try:
-        main()
-    except WarpbeamError as error:
-        sys.exit(f"{error}")
+    start(main)

@@ -7,11 +7,13 @@ import numpy as np
 
 from jobs.examine.findings import Findings
 from jobs.report import stored_rejections
-from jobs.verify.ids import chunk_counts, chunks_there, collection_ids, source_ids, tenants_of
+from jobs.verify.ids import chunk_counts, chunks_there, collection_ids, source_ids, source_rows, tenants_of
+from pipelines.chunk import splitter_of
 from pipelines.targets.cursor import read_jobs
 from pipelines.targets.deletes import delete_objects
 from pipelines.targets.sampled import present
 from schemas.columns import KEY, by_tenant
+from schemas.job import ChunkSpec
 from schemas.objects import uuid5
 
 
@@ -73,26 +75,26 @@ def _missing(found: Findings) -> Deletion:
 
 def _marked(found: Findings, folder: str) -> Deletion:
     """The objects of marked rows that are there, all chunks of a text among them, and the chunks that shorter texts no longer have."""
-    by_tenant: dict[str, list[tuple[str, bytes]]] = {}
+    marked: dict[str, list[tuple[str, bytes]]] = {}  # by tenant
     for row in stored_rejections(folder, found.job.failures.storage_options):
-        by_tenant.setdefault(row["message"], []).append((row["key"], row["uuid"]))
+        marked.setdefault(row["message"], []).append((row["key"], row["uuid"]))
     result = Deletion()
-    for name, rows in by_tenant.items():
+    for name, rows in marked.items():
         tenant = name or found.job.target.fixed_tenant
         existing = _existing(found, rows, tenant)
         result.rows += sum(map(bool, existing))
         if uuids := [uuid for of_row in existing for uuid in of_row]:
             result.uuids[tenant] = uuids
-    for tenant, uuids in _shortened(found) if found.job.chunk else ():
+    for tenant, uuids in _shortened(found, found.job.chunk) if found.job.chunk else ():
         result.uuids.setdefault(tenant, []).extend(uuids)
     return result
 
 
-def _shortened(found: Findings) -> Iterator[tuple[str, list[bytes]]]:
+def _shortened(found: Findings, chunk: ChunkSpec) -> Iterator[tuple[str, list[bytes]]]:
     """(tenant, ids) of the chunks that texts of the source, as they are now, no longer have."""
-    source = source_ids(found)
+    source, splitter = source_rows(found), splitter_of(chunk, found.job.vectors[chunk.model])
     for number in range(len(source.shards)):
-        for objects, counts in chunk_counts(found, source, number):
+        for objects, counts in chunk_counts(found, source, number, splitter):
             keys = objects.column(KEY).to_pylist()
             for tenant, rows, _ in by_tenant(objects, found.job.target.fixed_tenant):
                 yield tenant, list(_beyond(found, [(keys[i], counts[i]) for i in rows], tenant))

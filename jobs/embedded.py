@@ -6,14 +6,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from jobs.server import Server, start_server
 from jobs.server_program import find_program
 from schemas.errors import JobError, WarpbeamError
+from schemas.file_lock import locked
 
 __all__ = ["Server", "find_program", "main", "running_server", "start_server", "stop_running"]
 
@@ -21,7 +21,7 @@ __all__ = ["Server", "find_program", "main", "running_server", "start_server", "
 def running_server(home: Path) -> Server:
     """The server whose data lie in `home`/weaviate: the one that runs, or a new one that keeps running after this command."""
     folder = home / "weaviate"
-    with _locked(folder):
+    with locked(folder / "lock"):
         server = _recorded(folder)
         if server and server.runs() and server.answers():
             return server
@@ -39,7 +39,7 @@ def stop_running(home: Path) -> bool:
     folder = home / "weaviate"
     if not folder.exists():
         return False
-    with _locked(folder):
+    with locked(folder / "lock"):
         server = _recorded(folder)
         ran = server is not None and server.runs()
         if server:
@@ -53,17 +53,6 @@ def _recorded(folder: Path) -> Server | None:
     with suppress(OSError, ValueError, TypeError):
         return Server(**json.loads((folder / "server.json").read_text()))
     return None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time starts or stops the server of `folder`."""
-    import fcntl  # absent on Windows, where Weaviate has no server program either
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,7 +30,7 @@ SIGNS = (  # what runners and workers say -> whose fault it is, and what would b
     (
         "No module named",
         JobError,
-        "the workers cannot import what the job needs ({}): install Warpbeam with the extras of this job in the workers' environment or image",
+        "the workers cannot import what the job needs ({}): install Warpbeam with the extras of this job in the workers' environment or image, or stage it with --setup_file",
     ),
     (
         "CANCELLED: call already cancelled",
@@ -40,7 +41,6 @@ SIGNS = (  # what runners and workers say -> whose fault it is, and what would b
     ("in state CANCELLED", WorldError, "the job was cancelled over there ({})"),
     ("failed to connect to all addresses", WorldError, "the job server does not answer: {}"),
 )
-LOCAL = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"  # by name, for whoever needs one; a run takes `local_runner()`
 
 
 @dataclass
@@ -81,14 +81,19 @@ def executed(plan: Plan, beam_args: Sequence[str], console: Console, quiet: bool
     return outcome
 
 
+def started(plan: Plan, beam_args: Sequence[str]) -> PipelineResult:
+    """The pipeline of `plan`, on its way: in this process, or where Beam's flags say."""
+    runner = None if names_runner(beam_args) else local_runner()
+    pipeline = beam.Pipeline(runner=runner, options=options_of(beam_args, PurePosixPath(plan.failures).name))
+    build(pipeline, plan)
+    return pipeline.run()
+
+
 def _work(plan: Plan, beam_args: Sequence[str], outcome: Outcome) -> None:
     """The pipeline from start to end."""
     try:
         with _CalmLogs():
-            runner = None if names_runner(beam_args) else local_runner()
-            pipeline = beam.Pipeline(runner=runner, options=options_of(beam_args, PurePosixPath(plan.failures).name))
-            build(pipeline, plan)
-            result = pipeline.run()
+            result = started(plan, beam_args)
             if names_runner(beam_args):
                 count = plan.target.count if isinstance(plan.target, WeaviateTarget) and not plan.job.target.tenant else None
                 outcome.remote = Remote(Service.of(beam_args), result, count=count)
@@ -108,17 +113,22 @@ def _tell_holders(beam_args: Sequence[str], console: Console, quiet: bool) -> No
 
 def leave(remote: Remote, console: Console) -> str:
     """Ask whether the job is to end with its launcher, and do so; without a terminal it stays. Gives what became of it."""
-    if (
-        console.is_terminal
-        and sys.stdin.isatty()
-        and console.input("Cancel the job over there too? [y/N] ", markup=False).strip().lower() in ("y", "yes")
-    ):
+    if console.is_terminal and sys.stdin.isatty() and _says_yes(console, "Cancel the job over there too? [y/N] "):
         try:
             remote.cancel()
             return f"The job {remote.id} is cancelled. What was written stays; run the job again to go on."
         except WarpbeamError as error:
             return f"{error}\n{remote.leave()}"
     return remote.leave()
+
+
+def _says_yes(console: Console, question: str) -> bool:
+    """Whether the answer is yes; a second Ctrl-C, or the end of the input, is none."""
+    try:
+        return console.input(question, markup=False).strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        console.print()
+        return False
 
 
 class _CalmLogs:

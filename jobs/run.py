@@ -1,7 +1,7 @@
 """`warpbeam run`: examine the job, create the collection if it is missing, load, report."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -13,6 +13,7 @@ from jobs.chosen import Chosen, chosen_rows
 from jobs.dataflow import check_dataflow
 from jobs.deletes import Deletion, delete, deletion
 from jobs.examine.findings import Findings, examined
+from jobs.examine.loss import measure_losses
 from jobs.examine.sample import take_sample
 from jobs.execute import Outcome, executed, local_workers, names_runner, problem_of
 from jobs.incremental import is_tracked, recipes_of, tracked, tracking_properties
@@ -20,7 +21,7 @@ from jobs.open_run import OpenRun
 from jobs.remote import Service
 from jobs.report import Report, finish, tell_report
 from jobs.submit import submit
-from jobs.telling import counted, tell_faults
+from jobs.telling import Say, counted, speaker, tell_faults
 from pipelines.load import Plan
 from pipelines.sources import Shard
 from pipelines.targets.delivery import LOST
@@ -45,22 +46,20 @@ class Options:
 def run(job: Job, console: Console, options: Options = Options(), beam_args: Sequence[str] = (), as_json: bool = False) -> int:
     """Load; the exit code: 0 done, 1 too many rows failed, 2 the job is wrong, 3 the world is."""
     started = datetime.now(timezone.utc)
-
-    def say(text: str) -> None:
-        if not as_json:
-            console.print(text, highlight=False)
-
+    say = speaker(console, as_json)
     check_dataflow(job, beam_args)
     say("Looking at the job: source, server, models …")
     with examined(job) as found:
         if found.layout is not None and not found.away:
             sample = found.attempt(lambda: take_sample(found))
+            if sample is not None and not found.exit_code:
+                found.attempt(lambda: measure_losses(found, sample))
             if options.adopt and sample is not None and not found.exit_code:
                 found.attempt(lambda: prove_adoption(found, sample))
         chosen = found.attempt(lambda: chosen_rows(found, options.limit, options.only)) if not found.exit_code else None
         if not found.exit_code:
             for remark in found.remarks:
-                say(f"Note: {escape(remark)}")
+                say(f"Note: {remark}")
             found.attempt(lambda: _created(found, say))
         if found.exit_code:
             tell_faults(console, found.faults, found.away, as_json)
@@ -71,17 +70,17 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
             return submit(found, plan, beam_args, say)
         outcome = loaded(found, plan, beam_args, console, as_json)
         refused = _deleted(found, plan, outcome, options) if outcome.error is None else None
-    report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error), refused=refused))
+    report = finish(Report(plan, started, outcome.counters, problem_of(outcome.error), refused=refused, losses=found.losses))
     tell_report(console, report, as_json)
-    if refused:
-        say(f"[bold red]Deletes: {escape(refused)}[/]")
+    if refused and not as_json:
+        console.print(f"[bold red]Deletes: {escape(refused)}[/]", highlight=False)
     return report.exit_code
 
 
 def loaded(found: Findings, plan: Plan, beam_args: Sequence[str], console: Console, quiet: bool) -> Outcome:
     """Run the pipeline between the mark of an open run and its end; what stops it is in the outcome."""
     try:
-        run = OpenRun(found, lambda text: None if quiet else console.print(text, highlight=False), not names_runner(beam_args))
+        run = OpenRun(found, speaker(console, quiet), not names_runner(beam_args))
         run.begin()
     except WarpbeamError as error:
         return Outcome(error=error)
@@ -115,7 +114,7 @@ def _count_marked(outcome: Outcome, chosen: Deletion) -> None:
     outcome.counters["rows/unchanged"] = outcome.counters.get("rows/unchanged", 0) + marked - done
 
 
-def _created(found: Findings, say: Callable[[str], None]) -> None:
+def _created(found: Findings, say: Say) -> None:
     """Make the collection, or give it the two properties with which objects remember what made them, if the job says so."""
     assert found.target and found.collection
     incremental, definition = found.job.target.incremental, found.collection.definition

@@ -1,10 +1,22 @@
 """What a person reads on a terminal: names beside what there is to say of them, faults, and numbers in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+
+Say = Callable[[str], None]
+
+
+def speaker(console: Console, quiet: bool = False) -> Say:
+    """Says a sentence as it stands, an error's brackets too; nothing where a program reads (`quiet`)."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            console.print(text, markup=False, emoji=False, highlight=False)
+
+    return say
 
 
 def tell_lines(console: Console, lines: Sequence[tuple[str, str]]) -> None:
@@ -25,9 +37,8 @@ def tell_faults(console: Console, faults: list[str], away: list[str], as_json: b
         console.print(f"  {number}. {fault}", markup=False, highlight=False, soft_wrap=True)
     if away:
         console.print("[bold red]Something outside the job is wrong:[/]")
-    for problem in away:
-        console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
-    if away:
+        for problem in away:
+            console.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
         console.print("Nothing was started. Run it again when that is mended.", highlight=False)
 
 

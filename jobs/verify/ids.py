@@ -25,10 +25,15 @@ READERS = 4  # ranges of the collection that are read at the same time
 CHUNKS_A_STEP = 64  # ids of a text's chunks that are looked up at a time
 
 
+def source_rows(found: Findings) -> SourceIds:
+    """The rows of the source by the ids that they have uncut."""
+    source = SourceIds(sorted(found.shards, key=lambda s: s.name))
+    return unmarked(ordered_ids(source, [piece for n in range(len(source.shards)) for piece in _row_ids(found, source, n)]))
+
+
 def source_ids(found: Findings) -> SourceIds:
     """What the source should give. Chunked texts are cut for it (no model runs but its tokenizer)."""
-    source = SourceIds(sorted(found.shards, key=lambda s: s.name))
-    source = unmarked(ordered_ids(source, [piece for n in range(len(source.shards)) for piece in _row_ids(found, source, n)]))
+    source = source_rows(found)
     if found.job.chunk is None:
         return source
     splitter = splitter_of(found.job.chunk, found.job.vectors[found.job.chunk.model])
@@ -68,13 +73,10 @@ def _chunk_ids(found: Findings, source: SourceIds, number: int, splitter: Splitt
         yield number, keys, np.repeat(objects.column(ROW).to_numpy().astype(np.int64), counts)
 
 
-def chunk_counts(
-    found: Findings, source: SourceIds, number: int, splitter: Splitter | None = None
-) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
+def chunk_counts(found: Findings, source: SourceIds, number: int, splitter: Splitter) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
     """The texts of a shard with their keys, and the number of chunks of each; keys of texts that cannot be read are `excused`."""
     assert found.layout and found.job.chunk
     chunk, name = found.job.chunk, found.job.chunk.property
-    splitter = splitter or splitter_of(chunk, found.job.vectors[chunk.model])
     slim = replace(found.layout, properties={name: found.layout.properties[name]}, vectors={}, media={})
     for objects, rejections in objects_in(found, source, number, slim):
         if objects.num_rows:

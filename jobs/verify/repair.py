@@ -10,7 +10,7 @@ from jobs.examine.findings import Findings
 from jobs.execute import problem_of
 from jobs.open_run import EVER, reindexed
 from jobs.run import loaded, plan_of
-from jobs.telling import counted
+from jobs.telling import counted, speaker
 from jobs.verify.objects import Pass
 from jobs.verify.report import Verification
 from pipelines.load import Plan
@@ -61,13 +61,11 @@ def _hidden(verification: Verification) -> bool:
 
 def repaired(found: Findings, result: Pass, verification: Verification, console: Console, quiet: bool) -> Counts:
     """Send again what the indexes do not have, and load the rows that are wrong again. Raises JobError, WorldError."""
-    say = Console(quiet=True) if quiet else console
+    say = speaker(console, quiet)
     if _hidden(verification):
         sent = reindexed(found, EVER)
-        say.print(
-            f"All that the job wrote was sent again, so that the server indexes it whole: {counted(sent, 'object')}.", highlight=False
-        )
-    say.print(f"Loading {counted(sum(map(len, result.rows_again.values())), 'row')} again.", highlight=False)
+        say(f"All that the job wrote was sent again, so that the server indexes it whole: {counted(sent, 'object')}.")
+    say(f"Loading {counted(sum(map(len, result.rows_again.values())), 'row')} again.")
     outcome = loaded(found, repair_plan(found, result), (), console, quiet)
     if (problem := problem_of(outcome.error)) is not None:
         raise problem

@@ -1,6 +1,6 @@
 """`warpbeam verify`: does the collection hold what the source says, and does it answer with it? Reads only, unless told to repair."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from jobs.examine.findings import Findings, examined, with_server
 from jobs.examine.sample import take_sample
 from jobs.incremental import recipes_of
-from jobs.telling import tell_faults
+from jobs.telling import Say, speaker, tell_faults
 from jobs.verify.checks import indexed_check, missing_check, source_check, stale_check, surplus_check
 from jobs.verify.findings import Check, Wrong
 from jobs.verify.ids import collection_ids, source_ids, tenants_of
@@ -34,11 +34,7 @@ class Options:
 
 def verify(job: Job, console: Console, options: Options = Options(), as_json: bool = False) -> int:
     """Verify and report; the exit code: 0 all good, 1 something is wrong, 2 the job, 3 the world."""
-
-    def say(text: str) -> None:
-        if not as_json:
-            console.print(text, highlight=False)
-
+    say = speaker(console, as_json)
     say("Looking at the job: source, server, models …")
     with examined(newest(job)) as found:
         _fit(found)
@@ -71,7 +67,7 @@ def _fit(found: Findings) -> None:
         found.attempt(lambda: take_sample(found))
 
 
-def _verified(found: Findings, options: Options, say: Callable[[str], None], console: Console, quiet: bool) -> Verification:
+def _verified(found: Findings, options: Options, say: Say, console: Console, quiet: bool) -> Verification:
     """Verify, repair what is wrong if that is wished, verify again, and store the result."""
     state = _State(found, options, Wrong(f"{report_folder(found.job)}/verify.parquet", found.job.report_options))
     verification = state.verification(say)
@@ -93,7 +89,7 @@ class _State:
     wrong: Wrong
     result: Pass = field(default_factory=lambda: Pass(full=True))
 
-    def verification(self, say: Callable[[str], None]) -> Verification:
+    def verification(self, say: Say) -> Verification:
         """All checks, one after another. Raises JobError, WorldError."""
         started = datetime.now(timezone.utc)
         try:
@@ -103,7 +99,7 @@ class _State:
         collection = self.found.job.target.collection
         return Verification(collection, started, checks, self.wrong)
 
-    def checks(self, say: Callable[[str], None]) -> Iterator[Check]:
+    def checks(self, say: Say) -> Iterator[Check]:
         """The checks in order."""
         found, wrong = self.found, self.wrong
         say("Comparing ids …")

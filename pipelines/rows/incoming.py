@@ -25,7 +25,7 @@ PIPELINE = "pipeline"  # the shard of rows that come from no file of ours
 class RowSpec:
     """What the columns of a row are: the one that names it, those with vectors, the rest are properties."""
 
-    key: str | None = "id"
+    key: str | None = None  # absent, and no `uuid` either: the column `id`
     uuid: str | None = None
     namespace: str = ""
     properties: Mapping[str, str] | None = None  # property -> column; None: every column under its own name
@@ -33,14 +33,15 @@ class RowSpec:
     tenant: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise JobError unless either `key` or `uuid` is named."""
-        if (self.key is None) == (self.uuid is None):
+        """Raise JobError where both `key` and `uuid` are named."""
+        if self.key is not None and self.uuid is not None:
             raise JobError("name either `key` (the column that names a row) or `uuid` (a column of uuids)")
 
     @property
     def layout(self) -> Layout:
         """The same, as the stages know it."""
-        return Layout(key=self.key or self.uuid or "", key_is_uuid=self.uuid is not None, namespace=self.namespace, tenant=self.tenant)
+        key = next(name for name in (self.key, self.uuid, "id") if name is not None)
+        return Layout(key=key, key_is_uuid=self.uuid is not None, namespace=self.namespace, tenant=self.tenant)
 
 
 def as_dict(row: Any) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class VectorizeObjects(beam.PTransform):
         super().__init__()
         self.vectors = {name: VectorSpec.model_validate(spec) for name, spec in vectors.items()}
         columns = {name: spec.column for name, spec in self.vectors.items() if spec.column}
-        self.rows = RowSpec(key if key is not None or uuid is not None else "id", uuid, namespace, None, columns)
+        self.rows = RowSpec(key, uuid, namespace, None, columns)
         self.batch_rows = batch_rows
 
     def display_data(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """WriteToWeaviate: rows of anybody's pipeline into a collection."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import apache_beam as beam
@@ -15,7 +15,6 @@ from pipelines.summaries import SUMMARY_TAG
 from pipelines.targets.weaviate import WeaviateTarget
 from pipelines.write import WriteObjects
 from schemas.collection import Collection
-from schemas.errors import JobError
 from schemas.job import TargetSpec
 
 
@@ -41,11 +40,8 @@ class LiveCollection:
     def __call__(self) -> Collection:
         """The collection as the server has it. Raises JobError if it is missing, WorldError."""
         if self._found is None:
-            target = WeaviateTarget(self.spec)
-            self._found = target.collection()
-            target.close()
-        if self._found is None:
-            raise JobError(f"collection {self.spec.collection!r} is missing on {self.spec.weaviate.url}; make it before the pipeline runs")
+            with closing(WeaviateTarget(self.spec)) as target:
+                self._found = target.needed
         return self._found
 
 
@@ -84,8 +80,7 @@ class WriteToWeaviate(beam.PTransform):
         weaviate = {"url": url, "grpc": grpc, "api_key": api_key, "headers": dict(headers or {})}
         tenants = {"column": tenant_column} if tenant_column else tenant
         self.target = TargetSpec.model_validate({"weaviate": weaviate, "collection": collection, "tenant": tenants} | target)
-        named = key if key is not None or uuid is not None else "id"
-        self.rows = RowSpec(named, uuid, namespace, properties, dict(vectors or {}), tenant_column)
+        self.rows = RowSpec(key, uuid, namespace, properties, dict(vectors or {}), tenant_column)
         self.batch_rows = batch_rows
 
     def display_data(self) -> dict[str, Any]:
@@ -93,61 +88,17 @@ class WriteToWeaviate(beam.PTransform):
         shown = {"url": self.target.weaviate.url.rpartition("@")[2], "collection": self.target.collection, "key": self.rows.layout.key}
         return {name: DisplayDataItem(value, label=name) for name, value in (shown | {"batch_rows": self.batch_rows}).items()}
 
-    @cached_property
-    def _collection(self) -> LiveCollection:
-        return LiveCollection(self.target)
-
     def expand(self, rows: beam.PCollection[Any]) -> Any:
         """A WriteResult: batches, ids and types first, then byte-capped requests; only acknowledged objects count."""
-        objects = rows | "RowsToObjects" >> RowsToObjects(self.rows, self._collection, self.batch_rows)
-        written = objects["objects"] | "WriteObjects" >> _WriteBatches(self.target, self._collection)
+        objects = rows | "RowsToObjects" >> RowsToObjects(self.rows, LiveCollection(self.target), self.batch_rows)
+        written = objects["objects"] | "WriteObjects" >> WriteObjects(WeaviateTarget(self.target), self.target.max_objects_per_s)
         rejected = (objects[REJECTED_TAG], written[REJECTED_TAG]) | "Flatten" >> beam.Flatten().with_output_types(pa.RecordBatch)
         return WriteResult(
             rejected | "AsRows" >> beam.FlatMap(rows_of).with_output_types(dict[str, Any]),
             written[SUMMARY_TAG]
             | "Written" >> beam.FlatMap(written_in).with_output_types(int)
-            | "Sum" >> beam.CombineGlobally(sum_of).with_output_types(int),
+            | "Sum" >> beam.CombineGlobally(sum).with_output_types(int),
         )
-
-
-class _WriteBatches(beam.PTransform):
-    def __init__(self, target: TargetSpec, collection: LiveCollection) -> None:
-        super().__init__()
-        self.target, self.collection = target, collection
-
-    def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
-        return objects | WriteObjects(LateTarget(self.target, self.collection), self.target.max_objects_per_s)
-
-
-class LateTarget:
-    """A Weaviate target whose collection is read on the worker, when the first batch comes."""
-
-    def __init__(self, spec: TargetSpec, collection: LiveCollection) -> None:
-        """Keep the names; nothing is opened."""
-        self.spec, self.of = spec, collection
-        self._target: WeaviateTarget | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """No connection travels."""
-        return {"spec": self.spec, "of": self.of, "_target": None}
-
-    def __getattr__(self, name: str) -> Any:
-        """The rest of a target's methods."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.opened, name)
-
-    @property
-    def opened(self) -> WeaviateTarget:
-        """The target. Raises JobError where the collection is missing."""
-        if self._target is None:
-            self._target = WeaviateTarget(self.spec, self.of())
-        return self._target
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._target is not None:
-            self._target.close()
 
 
 def written_in(summary: pa.RecordBatch) -> Iterator[int]:
@@ -155,8 +106,3 @@ def written_in(summary: pa.RecordBatch) -> Iterator[int]:
     for row in summary.to_pylist():
         if row["name"] == "objects/written":
             yield round(row["n"])
-
-
-def sum_of(numbers: Iterable[int]) -> int:
-    """Their sum."""
-    return sum(numbers)

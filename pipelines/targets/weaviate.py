@@ -45,7 +45,7 @@ class WeaviateTarget:
     """One collection of one server. `write` and `results` are for one thread; make one target a writer."""
 
     def __init__(self, spec: TargetSpec, collection: Collection | None = None, job: str = "") -> None:
-        """Keep addresses; `collection` is needed to write, `job` is the name that objects remember."""
+        """Keep addresses; without a `collection` the live one is asked for when it is needed. `job`: the name that objects remember."""
         self.spec, self._collection, self.job = spec, collection, job
         self.connection = Connection(spec.weaviate, spec.timeout_s, spec.retry_s)
         self.tenants = Tenants(self.connection, spec)
@@ -87,8 +87,8 @@ class WeaviateTarget:
         """How many objects the collection has, all tenants together."""
         from weaviate.proto.v1 import aggregate_pb2
 
-        names: list[str] = self.tenants.awake(self.tenants.status()) if self._needed.multi_tenant else [""]
-        requests = [aggregate_pb2.AggregateRequest(collection=self._needed.name, tenant=t, objects_count=True) for t in names]
+        names: list[str] = self.tenants.awake(self.tenants.status()) if self.needed.multi_tenant else [""]
+        requests = [aggregate_pb2.AggregateRequest(collection=self.needed.name, tenant=t, objects_count=True) for t in names]
         return sum(int(self.connection.call("Aggregate", request).single_result.objects_count) for request in requests)
 
     def stored_dims(self, tenant: str = "") -> dict[str, int]:
@@ -103,9 +103,12 @@ class WeaviateTarget:
         return {name: len(v[0]) if isinstance(v[0], list) else len(v) for name, v in vectors.items() if v}
 
     @property
-    def _needed(self) -> Collection:
+    def needed(self) -> Collection:
+        """The collection, asked for once unless it was given. Raises JobError if it is missing, WorldError."""
         if self._collection is None:
-            raise JobError(f"collection {self.spec.collection!r} is missing")
+            self._collection = self.collection()
+        if self._collection is None:
+            raise JobError(f"collection {self.spec.collection!r} is missing on {self.spec.weaviate.url}; make it before the pipeline runs")
         return self._collection
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -138,17 +141,17 @@ class WeaviateTarget:
 
     def fingerprints(self, uuids: Sequence[bytes], tenant: str = "") -> Known:
         """The stored fingerprints of those of `uuids` that are there; none of a tenant that is yet to be made. Raises WorldError."""
-        if self._needed.multi_tenant and not self.tenants.has(tenant):
+        if self.needed.multi_tenant and not self.tenants.has(tenant):
             return {}
-        return read_fingerprints(self.connection, self._needed, uuids, tenant)
+        return read_fingerprints(self.connection, self.needed, uuids, tenant)
 
     def vectors(self, uuids: Sequence[bytes], names: Sequence[str], tenant: str = "") -> dict[bytes, dict[str, npt.NDArray[np.float32]]]:
         """The stored vectors of those of `uuids` that are there. Raises WorldError."""
-        return read_vectors(self.connection, self._needed, names, uuids, tenant)
+        return read_vectors(self.connection, self.needed, names, uuids, tenant)
 
     def objects(self, uuids: Sequence[bytes], tenant: str = "") -> tuple[list[bytes], pa.RecordBatch]:
         """Those of `uuids` that are there, and their properties, a row each. Raises WorldError."""
-        return read_objects(self.connection, self._needed, uuids, tenant)
+        return read_objects(self.connection, self.needed, uuids, tenant)
 
     def close(self) -> None:
         """Close the connection."""
@@ -156,7 +159,7 @@ class WeaviateTarget:
         self.connection.close()
 
     def _messages(self, batch: pa.RecordBatch) -> list[Any]:
-        collection = self._needed
+        collection = self.needed
         if isinstance(self.spec.tenant, TenantSpec):
             self.tenants.ensure(batch.column(TENANT).unique().to_pylist())
         properties = [collection.properties[name] for name in properties_of(batch.schema) if name in collection.properties]
@@ -167,12 +170,12 @@ class WeaviateTarget:
 
     def _merge(self, made: list[Any], batch: pa.RecordBatch) -> None:
         """Add to each message what the stored object has and the job does not name."""
-        vectors = [name for name in self._needed.vectors if f"@vector/{name}" in batch.schema.names]
-        kept = kept_by_merge(self._needed, properties_of(batch.schema), vectors)
+        vectors = [name for name in self.needed.vectors if f"@vector/{name}" in batch.schema.names]
+        kept = kept_by_merge(self.needed, properties_of(batch.schema), vectors)
         if kept.nothing:
             return
         for tenant, positions, uuids in by_tenant(batch, self.spec.fixed_tenant):
-            found = read_kept(self.connection, self._needed, kept, uuids, tenant)
+            found = read_kept(self.connection, self.needed, kept, uuids, tenant)
             for i, uuid in zip(positions, uuids, strict=True):
                 if uuid_text(uuid) in found:
                     made[i].MergeFrom(found[uuid_text(uuid)])

@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic, table and charts; what they measure is theirs to measure."""
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.figures import outside, ratio, spread, worst_cosine
+from benchmarks.figures import in_own_process, outside, ratio, spread, worst_cosine
 from benchmarks.peers.matrix import flop_a_token
 from benchmarks.plots import Bar, chart, speed
 from benchmarks.speed_table import cells, lines
@@ -30,6 +31,16 @@ def test_ratio_is_the_median_over_rounds_and_not_of_medians() -> None:
     assert ratio([1.0, 2.0, 4.0], [3.0, 4.0, 4.0]) == 2.0
     assert ratio([], [1.0]) is None
     assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "min": 1.0, "max": 3.0}
+
+
+def test_a_process_of_its_own_gives_its_last_line_and_fails_with_its_words(tmp_path: Path) -> None:
+    script = tmp_path / "one.py"
+    script.write_text("import json, os, sys\nprint('much')\nif '--bad' in sys.argv:\n    sys.exit('no such model')\n")
+    with script.open("a") as file:
+        file.write("print(json.dumps({'here': os.getcwd(), 'asked': sys.argv[1:]}))\n")
+    assert in_own_process(str(script), "--one", "a", cwd=tmp_path) == {"here": str(tmp_path), "asked": ["--one", "a"]}
+    with pytest.raises(SystemExit, match="no such model"):
+        in_own_process(str(script), "--bad")
 
 
 def test_worst_cosine_finds_the_one_row_that_is_off() -> None:

@@ -3,8 +3,7 @@
 import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 from tests.faults.forwarder import Forwarder
@@ -68,12 +67,3 @@ class Tap(Forwarder):
             with suppress(OSError):
                 source.shutdown(socket.SHUT_RDWR)
             sink.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def tapped(upstream: str) -> Iterator[Tap]:
-    made = Tap(upstream)
-    try:
-        yield made
-    finally:
-        made.close()

@@ -2,8 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 
 class Forwarder:
@@ -58,12 +57,3 @@ class Forwarder:
             thread.join()
         for one in self._open:
             one.close()
-
-
-@contextmanager
-def forwarder(upstream: str) -> Iterator[Forwarder]:
-    made = Forwarder(upstream)
-    try:
-        yield made
-    finally:
-        made.close()

@@ -18,7 +18,7 @@ from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import JobError, WorldError
 from schemas.job import TargetSpec, WeaviateSpec
 from tests.conftest import Load
-from tests.faults.forwarder import forwarder
+from tests.faults.forwarder import Forwarder
 from tests.faults.overloaded import Gate, gate
 from tests.loopback import Reply, Request, loopback
 
@@ -150,7 +150,7 @@ def test_a_reply_that_is_lost_while_objects_are_mended_begins_it_anew(load: Load
 
 def test_a_connection_that_fell_silent_is_replaced(load: Load) -> None:
     load.create(SIMPLE)
-    with forwarder(load.server.grpc) as way:
+    with closing(Forwarder(load.server.grpc)) as way:
         spec = WeaviateSpec(url=load.server.url, grpc=f"127.0.0.1:{way.port}")
         target = WeaviateTarget(TargetSpec(weaviate=spec, collection=load.collection, timeout_s=1, retry_s=8))
         collection = target.collection()
@@ -166,7 +166,7 @@ def test_a_connection_that_fell_silent_is_replaced(load: Load) -> None:
 
 def test_objects_sent_into_a_silent_connection_are_sent_again(load: Load) -> None:
     load.create(SIMPLE)
-    with forwarder(load.server.grpc) as way:
+    with closing(Forwarder(load.server.grpc)) as way:
         job = load.job(
             load.parquet(rows(900)),
             FAKE,

@@ -7,9 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobs.embedded import Server, start_server
 from tests.conftest import Load
 from tests.golden import clip_models, models
 from tests.served import Modules, modules_server
+
+SERVER_KEY = "server-key-7c1f0a9e"
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,21 @@ def modules(tmp_path_factory: pytest.TempPathFactory, minilm: str) -> Iterator[M
         "looks": {"name": str(clip_models.build(folder / "clip") / "clip-tiny")},
     }
     with modules_server(folder, served) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that wants SERVER_KEY and takes only small messages."""
+    folder: Path = tmp_path_factory.mktemp("guarded")
+    env = {
+        "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
+        "AUTHENTICATION_APIKEY_ENABLED": "true",
+        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": SERVER_KEY,
+        "AUTHENTICATION_APIKEY_USERS": "loader",
+        "GRPC_MAX_MESSAGE_SIZE": "1000000",
+    }
+    with start_server(folder / "data", env=env, log=folder / "log") as server:
         yield server
 
 

@@ -14,17 +14,18 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.display import DisplayData
 
-from jobs.embedded import Server, start_server
+from jobs.embedded import Server
 from jobs.examine.findings import examined
 from jobs.job_file import load_job
 from jobs.run import plan_of
 from pipelines.load import build
 from tests.conftest import Load
+from tests.jobs.conftest import SERVER_KEY
 from tests.loopback import Loopback, Reply, Request, loopback
 from tests.nim_server import KEY, nim_server
 
 SECRETS = {
-    "WB_SERVER_KEY": "server-key-7c1f0a9e",
+    "WB_SERVER_KEY": SERVER_KEY,
     "WB_HEADER": "header-value-55d2e8b1",
     "WB_STORE": "store-token-90ab3c44",
     "WB_NVIDIA": KEY,
@@ -42,20 +43,6 @@ def container(request: Request) -> Reply:
     if "poison" in text:
         return Reply(422, {"error": f"cannot encode this; you are {given}"})
     return Reply(200, {"text": text, "vector": [1.0, len(text), 2.0], "dim": 3})
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants a key."""
-    folder: Path = tmp_path_factory.mktemp("secrets")
-    env = {
-        "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
-        "AUTHENTICATION_APIKEY_ENABLED": "true",
-        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": SECRETS["WB_SERVER_KEY"],
-        "AUTHENTICATION_APIKEY_USERS": "loader",
-    }
-    with start_server(folder / "data", env=env, log=folder / "log") as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from weaviate.util import generate_uuid5
 
 from jobs.embedded import Server, start_server
 from tests.conftest import Load
+from tests.jobs.conftest import SERVER_KEY
 from tests.loopback import Reply, Request, loopback
 
 NONE = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}
@@ -153,21 +153,6 @@ def test_a_ceiling_of_objects_a_second_holds(load: Load) -> None:
     assert time.monotonic() - start > 1.9  # the first second's worth goes at once
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants a key and takes only small messages."""
-    folder: Path = tmp_path_factory.mktemp("guarded")
-    env = {
-        "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
-        "AUTHENTICATION_APIKEY_ENABLED": "true",
-        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": "the-very-secret-key",
-        "AUTHENTICATION_APIKEY_USERS": "loader",
-        "GRPC_MAX_MESSAGE_SIZE": "1000000",
-    }
-    with start_server(folder / "data", env=env, log=folder / "log") as server:
-        yield server
-
-
 def secured(guarded: Server, tmp_path: Path, key: str = "${LOADER_KEY}") -> tuple[Load, dict[str, Any]]:
     load = Load(tmp_path, guarded, "Guarded" + uuid.uuid4().hex[:8])
     (tmp_path / "class.json").write_text(json.dumps({"class": load.collection} | SIMPLE))
@@ -176,11 +161,11 @@ def secured(guarded: Server, tmp_path: Path, key: str = "${LOADER_KEY}") -> tupl
 
 def test_a_key_from_the_environment_and_never_in_any_output(guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load, target = secured(guarded, tmp_path)
-    monkeypatch.setenv("LOADER_KEY", "the-very-secret-key")
+    monkeypatch.setenv("LOADER_KEY", SERVER_KEY)
     result = load.command("run", load.job(load.parquet(rows(20)), FAKE, target))
     assert result.exit_code == 0, result.output
     written = result.output + "".join(p.read_text() for p in (tmp_path / "report").iterdir())
-    assert "the-very-secret-key" not in written and "${LOADER_KEY}" in written
+    assert SERVER_KEY not in written and "${LOADER_KEY}" in written
 
 
 def test_a_refused_key_is_the_jobs_fault(guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +182,7 @@ def test_requests_stay_below_the_servers_limit_and_one_larger_object_is_named(
     guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load, target = secured(guarded, tmp_path)
-    monkeypatch.setenv("LOADER_KEY", "the-very-secret-key")
+    monkeypatch.setenv("LOADER_KEY", SERVER_KEY)
     titles = ["x" * 200_000] * 20 + ["y" * 1_200_000]
     table = pa.table({"key": [f"k{i}" for i in range(21)], "title": titles})
     code, report = load.run(load.job(load.parquet(table), FAKE, target))

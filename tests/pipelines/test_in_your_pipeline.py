@@ -102,6 +102,11 @@ def test_what_cannot_be_is_named(load: Load) -> None:
             _ = p | beam.Create([row], reshuffle=False) | writer(load)
 
 
+def test_a_collection_that_is_missing_is_named(load: Load) -> None:
+    with pytest.raises(Exception, match=f"collection '{load.collection}' is missing on {load.server.url}; make it before"), pipeline() as p:
+        _ = p | beam.Create(KINDS["dicts"], reshuffle=False) | writer(load)
+
+
 def test_no_secret_is_shown_or_stored_in_the_graph(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_KEY", "kept-in-the-dark")
     made = writer(load, api_key="${SHOP_KEY}")
