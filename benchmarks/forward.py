@@ -59,6 +59,7 @@ def variants(texts: list[str]) -> tuple[dict[str, Callable[[], Any]], Any, np.nd
     from sentence_transformers import SentenceTransformer
 
     from encoders.backends import linear
+    from encoders.backends.unpadded import Unpadded
     from encoders.batching import Budget, plan_batches
     from encoders.text import TextEncoder
     from schemas.models import ModelSpec
@@ -81,8 +82,8 @@ def variants(texts: list[str]) -> tuple[dict[str, Callable[[], Any]], Any, np.nd
         assert "without padding" in made.backend, made.backend
         if tokens:
             made.budget = Budget(tokens)
-        if not packed and made._unpadded:
-            linear.put_back(made._unpadded.swapped)
+        if not packed and isinstance(made._way, Unpadded):
+            linear.put_back(made._way.swapped)
 
         def run() -> Any:
             threads = torch.get_num_threads()

@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 from benchmarks.figures import machine, store, worst_cosine  # noqa: E402
-from benchmarks.speed_table import BASE, LIMIT, show  # noqa: E402
+from benchmarks.speed_table import BACKEND, BASE, LIMIT, show  # noqa: E402
 from benchmarks.texts import SETS, STDLIB, demo, read_texts, write_texts  # noqa: E402
 
 TIMEOUT_S = 1800
@@ -69,6 +69,7 @@ def table_rows() -> list[Row]:
         Row("mltransform", "Beam's MLTransform, weaviate-client", "mltransform", writes=True),
         Row("server", "Weaviate vectorizes, 1 text a request", "server_vectorizes"),
         Row("forward", "forward pass alone, torch", "forward", (1024, 2048, 4096, 8192)),
+        Row(BACKEND, "forward pass alone, Warpbeam's", "backend"),
         Row(LIMIT, "matrix products of 100,000 tokens", "matrix", (1024, 4096)),
     ]
 

@@ -47,9 +47,20 @@ def _is_clip(name: str) -> bool:
     return any('"model_type": "clip"' in text or "CLIPModel" in text for text in (f.read_text(errors="replace") for f in files))
 
 
+def _check_family(name: str, model: ModelSpec) -> None:
+    """Raise JobError where `model` asks for what only another family has."""
+    if name != "text" and (model.dtype == "int8" or model.backend == "openvino"):
+        asked = "dtype: int8" if model.dtype == "int8" else "backend: openvino"
+        raise JobError(f"{asked} is for sentence-transformers models of texts, whose vectors no module of Weaviate's makes; leave it out")
+    if name != "clip" and model.image_decoding == "reduced":
+        raise JobError("image_decoding: reduced is for CLIP models whose vectors no module of Weaviate's makes; leave it out")
+
+
 def encoder_of(spec: VectorSpec) -> Encoder:
-    """The encoder for one vector of a job; its model is loaded when it is first used. Raises JobError where libraries are missing."""
+    """The encoder for one vector of a job; its model is loaded when it is first used. Raises JobError where libraries are missing, or a model of this kind cannot be had so."""
     name = family(spec)
+    if spec.model:
+        _check_family(name, spec.model)
     spec = spec.model_copy(update={"model": spec.model and with_local_files(spec.model)})
     module, kind = (ENCODERS | CONTAINERS)[name].split(":")
     try:

@@ -34,6 +34,7 @@ class LoadedLate:
     """An encoder whose model is loaded when it is first used: what travels to a worker is how it was made, never the model."""
 
     made_of: ClassVar[tuple[str, ...]] = ("spec",)  # the arguments of __init__, kept under their names
+    callers = 1
 
     def __getstate__(self) -> dict[str, Any]:
         """The arguments."""
@@ -49,6 +50,7 @@ class Encoder(Protocol):
 
     dim: int
     modalities: frozenset[str]  # "text", "image"
+    callers: int  # threads that may encode at a time
 
     def encode(
         self,

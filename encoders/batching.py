@@ -1,5 +1,6 @@
 """Batches for a model: sorted by length and cut by padded tokens, so that little is computed on padding."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -12,7 +13,10 @@ from encoders.base import Progress
 
 TOKENS = 4096  # padded tokens a batch: the CPU's caches are full and a GPU is not yet empty
 ROWS = 256
+SHORT = 16  # tokens: a batch with a larger budget has more rows than ROWS, so that short texts fill it too
 CORE = 2048  # tokens a batch of one CPU core: with more, the kernel gives and takes the memory of every layer anew
+DEVICE = 1 << 17  # what is tried at most on a GPU
+WORTH = 1.05  # times as fast: what larger batches must be, since they are padded more and lose more when something fails
 SMALL = 512  # with fewer, the cost of starting each operation is felt
 
 Lengths = npt.NDArray[np.int64]
@@ -49,19 +53,33 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Budget:
-    """The padded tokens that a batch may have; it shrinks for good where a device runs out of memory."""
+    """The padded tokens that a batch may have: given, or found by measuring; it shrinks for good where a device runs out of memory."""
 
-    def __init__(self, tokens: int = TOKENS) -> None:
-        """Start with `tokens`."""
-        self.tokens = tokens
+    def __init__(self, tokens: int = TOKENS, most: int = 0, given: int | None = None) -> None:
+        """Start with `tokens`, and try more, up to `most`, as long as that is faster; or keep what the job has `given`."""
+        self.tokens, self.core = given or tokens, given or CORE
+        self._most = 0 if given else most
+        self._rate = 0.0  # tokens a second in batches half as large
 
     def shared(self, tokens: int, workers: int) -> int:
         """The tokens a batch when CPU cores compute `tokens` side by side: each is to have several batches, so that all end together."""
-        return min(self.tokens, CORE, max(SMALL, tokens // (4 * workers)))
+        return min(self.tokens, self.core, max(SMALL, tokens // (4 * workers)))
 
     def ran_out(self, tokens: int) -> None:
         """A batch of so many tokens had no room."""
-        self.tokens = max(1, min(self.tokens, tokens // 2))
+        self.tokens, self._most = max(1, min(self.tokens, tokens // 2)), 0
+
+    def measured(self, used: int, tokens: int, seconds: float) -> None:
+        """Batches of `used` padded tokens took `seconds` for `tokens` real ones: try twice as large ones, or settle."""
+        if used != self.tokens or used > self._most or tokens < 2 * used:
+            return  # settled, meant for another size, or too few to tell
+        rate = tokens / seconds
+        if rate < WORTH * self._rate:
+            self.tokens, self._most = used // 2, 0
+        elif 2 * used <= self._most:
+            self.tokens, self._rate = 2 * used, rate
+        else:
+            self._most = 0
 
 
 class Pool(NamedTuple):
@@ -82,10 +100,11 @@ def run_batches(
     pool: Pool | None = None,
     budget: Budget | None = None,
     lengths: Lengths | None = None,
+    last: Callable[[], None] | None = None,
 ) -> None:
     """Put `forward` of each batch into the rows of `out`; a batch that runs out of memory is halved.
 
-    With a `pool`, its threads compute side by side. With `budget` and the `lengths` (n,) of the values, what did not
+    With a `pool`, its threads compute side by side; `last` is called when they have the last batches, before these are done. With `budget` and the `lengths` (n,) of the values, what did not
     fit is remembered: later batches, of this call and of others, are cut to half of it beforehand.
     """
     waiting = list(reversed(batches))
@@ -97,7 +116,7 @@ def run_batches(
             batch = batch[: len(batch) // 2]
         return batch
 
-    for batch, found in _computed(waiting, next_batch, forward, pool):
+    for batch, found in _computed(waiting, next_batch, forward, pool, last):
         try:
             out[batch] = found()
         except (RuntimeError, MemoryError) as error:
@@ -111,8 +130,25 @@ def run_batches(
             progress(len(batch))
 
 
+def run_padded(lengths: Lengths, forward: Forward, out: npt.NDArray[np.float32], progress: Progress | None, budget: Budget) -> int:
+    """Plan batches of values of these lengths (n,), and put `forward` of each into its rows of `out`; the tokens with padding.
+
+    How fast it was decides the size of later batches.
+    """
+    used = budget.tokens
+    batches = plan_batches(lengths, used, max(ROWS, used // SHORT))
+    start = time.perf_counter()
+    run_batches(batches, forward, out, progress, None, budget, lengths)
+    budget.measured(used, int(lengths.sum()), time.perf_counter() - start)
+    return padded_tokens(lengths, batches)
+
+
 def _computed(
-    waiting: list[Positions], next_batch: Callable[[], Positions], forward: Forward, pool: Pool | None
+    waiting: list[Positions],
+    next_batch: Callable[[], Positions],
+    forward: Forward,
+    pool: Pool | None,
+    last: Callable[[], None] | None,
 ) -> Iterator[tuple[Positions, Callable[[], npt.NDArray[np.float32]]]]:
     """Each batch and what gives its vectors, as they are done; whoever takes them may put more into `waiting`."""
     running: dict[Future[npt.NDArray[np.float32]], Positions] = {}
@@ -125,6 +161,8 @@ def _computed(
             while waiting and len(running) <= pool.workers:  # one more than is computed, so that no thread waits for us
                 batch = next_batch()
                 running[pool.threads.submit(forward, batch)] = batch
+            if last and not waiting:
+                last()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result
     finally:

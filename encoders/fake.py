@@ -16,6 +16,7 @@ SLOWNESS = "WARPBEAM_FAKE_MS_PER_VALUE"  # an environment variable: how long one
 class FakeEncoder:
     """Unit vectors that depend only on the value: equal values, equal vectors."""
 
+    callers = 1
     modalities = frozenset({"text", "image"})
     max_tokens = None
 

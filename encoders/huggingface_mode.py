@@ -10,8 +10,8 @@ import numpy as np
 from encoders.backends.bare import bare
 from encoders.backends.cores import run_on_cores
 from encoders.base import Encoding, Progress, Vectors
-from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
-from encoders.models import model_options
+from encoders.batching import Lengths, Positions, run_padded
+from encoders.models import budget_of, model_options
 from encoders.punkt import sentence_tokenizer, sentences
 from encoders.saved_tokenizer import count_tokens, load_tokenizer
 from encoders.timing import timed
@@ -66,7 +66,7 @@ class HuggingFace:
             sentence_tokenizer()  # a package that is missing is said now, not by a worker at its first text
         self.tokenizer, self.model = load_transformer(name, spec)
         self.is_dpr = self.model.config.model_type == "dpr"
-        self.budget = Budget()
+        self.budget = budget_of(spec)
         self.bare, self.backend = (None, "a DPR model") if self.is_dpr else bare(self.model, self._padded)
 
     @property
@@ -113,13 +113,11 @@ class HuggingFace:
             fast, ids = self.bare, encoded["input_ids"]
             run_on_cores(lengths, lambda b: fast.pooled([ids[i] for i in b], pooling), rows, progress, self.budget)
             return rows, lengths, int(lengths.sum())
-        batches = plan_batches(lengths, self.budget.tokens)
 
         def forward(positions: Positions) -> Vectors:
             return self._run({k: [v[i] for i in positions] for k, v in encoded.items()}, pooling)
 
-        run_batches(batches, forward, rows, progress, None, self.budget, lengths)
-        return rows, lengths, padded_tokens(lengths, batches)
+        return rows, lengths, run_padded(lengths, forward, rows, progress, self.budget)
 
     def _padded(self, ids: list[list[int]], pooling: str) -> Vectors:
         """Pooled vectors (n, dim) float32 of texts by their token ids."""

@@ -3,6 +3,7 @@
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from encoders.batching import DEVICE, TOKENS, Budget
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 
@@ -38,16 +39,21 @@ def check_model(name: str, wanted: tuple[str, ...] = ("modules.json", "config.js
 
 
 def model_options(spec: ModelSpec) -> dict[str, Any]:
-    """The options that sentence-transformers gets for `spec`. A checkpoint is loaded in the asked dtype, not its own."""
-    if spec.dtype != "float32" and not _has_gpu(spec):
+    """The options that sentence-transformers gets for `spec`. A checkpoint is loaded in the asked dtype, not its own; int8 is made of float32."""
+    if spec.dtype not in ("float32", "int8") and not _has_gpu(spec):
         raise JobError(f"model.dtype {spec.dtype} on a CPU is some hundred times slower than float32: leave it out, or use a GPU")
     return {
         "device": spec.device,
         "revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
         "truncate_dim": spec.dimensions,
-        "model_kwargs": {"dtype": spec.dtype},
+        "model_kwargs": {"dtype": "float32" if spec.dtype == "int8" else spec.dtype},
     }
+
+
+def budget_of(spec: ModelSpec, tokens: int = TOKENS) -> Budget:
+    """The budget of a batch: the job's, else `tokens`, and on a GPU what is found by measuring."""
+    return Budget(tokens, most=DEVICE if _has_gpu(spec) else 0, given=spec.batch_tokens)
 
 
 def _has_gpu(spec: ModelSpec) -> bool:

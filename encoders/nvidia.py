@@ -41,6 +41,8 @@ def pace_of(base: str, secret: str | None, per_minute: float | None) -> Pace:
 class NvidiaEncoder:
     """A model of NVIDIA's service: text2vec, or multi2vec where the vector reads images."""
 
+    callers = 1
+
     def __init__(self, spec: VectorSpec) -> None:
         """Keep addresses and names: the job's, else the collection's, else Weaviate's defaults; nothing is asked yet. Raises JobError."""
         self.spec = spec.model or ModelSpec.model_validate({})

@@ -37,6 +37,8 @@ PROBE = "a"
 class RemoteEncoder:
     """A text2vec-transformers container, or one of multi2vec's where the vector reads images."""
 
+    callers = 1
+
     def __init__(self, spec: VectorSpec) -> None:
         """Keep the addresses; nothing is asked yet. Raises JobError for settings that a container cannot follow."""
         self.model = spec.model or ModelSpec.model_validate({})

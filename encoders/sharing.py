@@ -1,4 +1,4 @@
-"""One model a process: threads that ask for the same spec get the same encoder, one at a time."""
+"""One model a process: threads that ask for the same spec get the same encoder, as many at a time as it takes."""
 
 import threading
 from collections.abc import Iterator
@@ -7,10 +7,11 @@ from importlib import import_module
 
 from encoders import encoder_of, family
 from encoders.base import Encoder
+from encoders.threads import limit_torch
 from schemas.job import VectorSpec
 
 WITHOUT_LIBRARIES = ("fake", "remote", "nvidia")
-_encoders: dict[str, tuple[Encoder, threading.Lock]] = {}
+_encoders: dict[str, tuple[Encoder, threading.Semaphore]] = {}
 _registry = threading.Lock()
 
 
@@ -30,12 +31,14 @@ def _import_libraries(spec: VectorSpec) -> None:
 
 @contextmanager
 def shared_encoder(spec: VectorSpec) -> Iterator[Encoder]:
-    """The process's encoder for `spec`, for this thread alone while the block lasts."""
+    """The process's encoder for `spec`; while the block lasts, at most `callers` threads have it."""
     identity = _identity(spec)
     with _registry:
         if identity not in _encoders:
             _import_libraries(spec)
-            _encoders[identity] = (encoder_of(spec), threading.Lock())
-        encoder, lock = _encoders[identity]
-    with lock:
+            limit_torch()
+            encoder = encoder_of(spec)
+            _encoders[identity] = encoder, threading.Semaphore(encoder.callers)
+        encoder, turns = _encoders[identity]
+    with turns:
         yield encoder

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from encoders.backends.cores import run_on_cores
-from encoders.backends.unpadded import Unpadded, unpadded
+from encoders.backends.unpadded import OnTokens
+from encoders.backends.way import way_of
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
-from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
-from encoders.models import load_sentence_transformer
+from encoders.batching import TOKENS, Budget, Lengths, Positions, run_padded
+from encoders.models import budget_of, load_sentence_transformer
 from encoders.timing import timed, timed_calls
 from schemas.errors import JobError, RowError
 from schemas.models import ModelSpec
@@ -25,14 +26,17 @@ class TextEncoder(LoadedLate):
 
     made_of = ("spec", "prompts", "long_text")
     modalities = frozenset({"text"})
+    callers = 2  # while the last batches of a window are computed, the next one is tokenised and begins
 
     def __init__(self, spec: ModelSpec, prompts: dict[str, str], long_text: str = "truncate") -> None:
         """Keep what is needed to load the model; nothing is loaded yet."""
         self.spec, self.prompts, self.long_text = spec, prompts, long_text
         self._model: SentenceTransformer | None = None
         self._loading = threading.Lock()
-        self._unpadded: Unpadded | None = None
-        self._backend, self.budget = "", Budget()
+        self._tokenising = threading.RLock()  # tokenisers keep what a call asks for
+        self._computing = threading.Lock()
+        self._way: OnTokens | None = None  # None: the library's own
+        self._backend, self.budget = "", Budget()  # until the model is there
         self.workers: int | None = None  # batches side by side on a CPU; None: as many as torch has threads
 
     @property
@@ -40,9 +44,11 @@ class TextEncoder(LoadedLate):
         """The model, loaded once. Raises JobError where `spec` names none."""
         with self._loading:
             if self._model is None:
-                self._model = load_sentence_transformer(str(self.spec.name), self.spec)
-                self._unpadded, self._backend = unpadded(self._model)
-                self._model.preprocess = timed_calls("tokenise", self._model.preprocess)
+                model = load_sentence_transformer(str(self.spec.name), self.spec)
+                self._way, self._backend = way_of(model, self.spec)
+                self.budget = budget_of(self.spec, self._way.most if self._way else TOKENS)
+                model.preprocess = timed_calls("tokenise", model.preprocess)
+                self._model = model
             return self._model
 
     @property
@@ -75,7 +81,7 @@ class TextEncoder(LoadedLate):
         tokenizer = self.model.tokenizer
         if not texts or not getattr(tokenizer, "is_fast", False):
             return [1 + len(t) // 4 for t in texts]  # no tokenizer to ask: the order is what matters
-        with timed("tokenise"):
+        with self._tokenising, timed("tokenise"):
             ids = tokenizer(list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)[
                 "input_ids"
             ]
@@ -109,8 +115,10 @@ class TextEncoder(LoadedLate):
         prompt = self.prompt(role)
         prompted = [prompt + v for v in values] if prompt else values
         _ = self.model
-        if self._unpadded:
-            ids, lengths = self._unpadded.tokenise(prompted)
+        if self._way:
+            with self._tokenising:
+                ids, lengths = self._way.tokenise(prompted)
+                self._way.prompt_length(prompt)  # while the tokenizer is ours
             if not len(lengths) or lengths.min():  # a text without any token is left to the library
                 return _Texts(values, role, prompt, lengths, ids)
         return _Texts(values, role, prompt, np.array(self.count_tokens(prompted), np.int64))
@@ -120,11 +128,12 @@ class TextEncoder(LoadedLate):
         seen = texts.lengths if self.max_tokens is None else np.minimum(texts.lengths, self.max_tokens)
         vectors: Vectors = np.empty((len(seen), self.dim), np.float32)
         if texts.ids is not None:
-            run_on_cores(seen, partial(self._encode_unpadded, texts), vectors, progress, self.budget, self.workers)
-            return Encoding(vectors, tokens=int(seen.sum()), padded=int(seen.sum()))
-        batches = plan_batches(seen, self.budget.tokens)
-        run_batches(batches, partial(self._encode_padded, texts), vectors, progress, None, self.budget, seen)
-        return Encoding(vectors, tokens=int(seen.sum()), padded=padded_tokens(seen, batches))
+            assert self._way is not None
+            padded = run_on_cores(seen, partial(self._encode_tokens, texts), vectors, progress, self.budget, self.workers, self._computing)
+            return Encoding(vectors, tokens=int(seen.sum()), padded=padded if self._way.pads else int(seen.sum()))
+        with self._computing, self._tokenising:
+            padded = run_padded(seen, partial(self._encode_padded, texts), vectors, progress, self.budget)
+        return Encoding(vectors, tokens=int(seen.sum()), padded=padded)
 
     def _encode_padded(self, texts: "_Texts", positions: Positions) -> Vectors:
         """One batch as sentence-transformers encodes it."""
@@ -132,14 +141,15 @@ class TextEncoder(LoadedLate):
         batch = [texts.values[i] for i in positions]
         return np.asarray(encode(batch, prompt=texts.prompt, batch_size=len(batch), show_progress_bar=False), np.float32)
 
-    def _encode_unpadded(self, texts: "_Texts", positions: Positions) -> Vectors:
-        """One batch without padding."""
-        assert self._unpadded is not None and texts.ids is not None
-        return self._unpadded.forward([texts.ids[i] for i in positions], texts.prompt)[:, : self.dim]
+    def _encode_tokens(self, texts: "_Texts", positions: Positions) -> Vectors:
+        """One batch by its token ids."""
+        assert self._way is not None and texts.ids is not None
+        return self._way.forward([texts.ids[i] for i in positions], texts.prompt)[:, : self.dim]
 
     def _encode_windows(self, values: Sequence[str], over: list[int], role: Role, progress: Progress | None) -> Encoding:
         """Encode long texts window by window; their vector is the windows' mean, as long as one window's vector is."""
-        pieces = {i: self.windows(values[i], role) for i in over}
+        with self._tokenising:
+            pieces = {i: self.windows(values[i], role) for i in over}
         texts = [w for i, v in enumerate(values) for w in pieces.get(i, [v])]
         owner = np.repeat(np.arange(len(values)), [len(pieces.get(i, [""])) for i in range(len(values))])
         result = self._encode_cut(self._tokenised(texts, role), progress)

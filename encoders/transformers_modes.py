@@ -10,10 +10,10 @@ import numpy as np
 from encoders.backends.cores import run_on_cores
 from encoders.backends.unpadded import unpadded
 from encoders.base import Encoding, Progress, Vectors
-from encoders.batching import Budget, Lengths, Positions, padded_tokens, plan_batches, run_batches
+from encoders.batching import Lengths, Positions, run_batches, run_padded
 from encoders.container_mode import QUANTIZED
 from encoders.huggingface_mode import POOLINGS, HuggingFace, Request, distinct_values, share_progress
-from encoders.models import load_sentence_transformer
+from encoders.models import budget_of, load_sentence_transformer
 from encoders.saved_tokenizer import UNLIMITED, as_saved, count_tokens, load_tokenizer, token_limit
 from encoders.timing import timed
 from schemas.errors import JobError
@@ -31,7 +31,7 @@ class SentenceTransformers:
         self.tokenizer = as_saved(self.model.tokenizer, name, spec.revision)
         limit = self.model.max_seq_length
         self.max_tokens = int(limit) if limit and limit < UNLIMITED else None
-        self.budget = Budget()
+        self.budget = budget_of(spec)
         self.unpadded, self.backend = unpadded(self.model)
 
     def dim(self, dimensions: int | None) -> int:
@@ -55,9 +55,8 @@ class SentenceTransformers:
                 return spread(rows, index, whole > lengths, lengths, int(lengths.sum()))
         whole = count_tokens(self.tokenizer, [prompt + t for t in distinct])
         lengths = self._seen(whole)
-        batches = plan_batches(lengths, self.budget.tokens)
-        run_batches(batches, partial(self._padded, distinct, kind, prompt, request.dimensions), rows, step, None, self.budget, lengths)
-        return spread(rows, index, whole > lengths, lengths, padded_tokens(lengths, batches))
+        padded = run_padded(lengths, partial(self._padded, distinct, kind, prompt, request.dimensions), rows, step, self.budget)
+        return spread(rows, index, whole > lengths, lengths, padded)
 
     def _seen(self, whole: Lengths) -> Lengths:
         """How many tokens of each text the model sees."""

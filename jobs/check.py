@@ -7,7 +7,9 @@ from rich.console import Console
 
 from encoders import clip_modes, container_mode, family
 from encoders.fetched import with_local_files
+from encoders.threads import usable_cores
 from jobs.examine.findings import Findings, examined
+from jobs.examine.loss import measure_losses
 from jobs.examine.measure import measure
 from jobs.examine.proof import prove
 from jobs.examine.sample import Sample, failing, take_sample
@@ -61,6 +63,7 @@ def check(job: Job | None, faults: list[str], console: Console, as_json: bool = 
         found.faults = faults + [f for f in found.faults if f not in faults]
         sample = found.attempt(lambda: take_sample(found)) if found.layout is not None and not found.away else None
         if sample is not None and not found.faults:
+            found.attempt(lambda: measure_losses(found, sample))
             found.attempt(lambda: prove(found, sample, append))
         if found.faults or found.away or sample is None:
             tell_faults(console, found.faults, found.away, as_json)
@@ -80,6 +83,7 @@ def _tell_plan(console: Console, found: Findings, sample: Sample, plan: Forecast
                 "away": [],
                 "remarks": found.remarks,
                 "plan": plan.__dict__,
+                "int8": found.losses,
                 "sample": {
                     "rows": sample.rows,
                     "failed": failing(sample),
@@ -113,7 +117,7 @@ def _lines(found: Findings, sample: Sample, plan: Forecast) -> list[tuple[str, s
         lines.append(("", stale_line(sample.staleness, list(found.dims))))
     lines += [("", str(finding)) for finding in sample.foreseen]
     if plan.seconds is not None:
-        lines.append(("time", f"about {duration(plan.seconds)} of encoding on this machine"))
+        lines.append(("time", f"about {duration(plan.seconds)} of encoding on this machine, with {counted(usable_cores(), 'core')}"))
     if plan.index_bytes:
         lines.append(("index", f"about {size(plan.index_bytes)} of the server's memory"))
     return lines + [("note", remark) for remark in found.remarks]

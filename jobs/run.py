@@ -146,6 +146,7 @@ def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[s
         dims=found.dims,
         only=chosen.only,
         adopt=adopt,
+        fresh=found.creates and not names_runner(beam_args),
         unique_keys=job.source.files is not None,
     )
 

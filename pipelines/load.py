@@ -46,6 +46,7 @@ class Plan:
     dims: Mapping[str, int] = field(default_factory=dict)  # of the vectors that have a model
     only: Mapping[str, bytes] | None = None  # shard -> row numbers (int64), where not all rows are wanted
     adopt: bool = False  # objects that others loaded are taken over: what their properties say need not be encoded
+    fresh: bool = False  # the collection was made by this run, and only its own process writes: there is nothing to compare with
     unique_keys: bool = False  # the source's own keys cannot repeat (paths)
 
 
@@ -62,7 +63,7 @@ def build(root: Any, plan: Plan) -> None:
         objects = objects | "ChunkObjects" >> ChunkObjects(job.chunk, job.vectors[job.chunk.model], layout.namespace)
     if plan.recipes:
         objects = objects | "SkipUnchanged" >> SkipUnchanged(
-            plan.target, job.vectors, plan.recipes, plan.dims, job.target.fixed_tenant, plan.adopt
+            plan.target, job.vectors, plan.recipes, plan.dims, job.target.fixed_tenant, plan.adopt, plan.fresh
         )
     if layout.media:
         media = {name: job.media[name].fetch for name in layout.media}

@@ -66,26 +66,36 @@ class SkipUnchanged(beam.PTransform):
         dims: Mapping[str, int],
         tenant: str = "",
         adopt: bool = False,
+        fresh: bool = False,
     ) -> None:
         """`recipes`: of each vector; `dims`: of those that have a model; `tenant`: of all objects without a column for it.
 
         `adopt`: an object without fingerprints counts as if it had those that its stored properties give, and is written.
+        `fresh`: the target is known to be empty and is not asked; objects get their fingerprints.
         """
         super().__init__()
-        self.target, self.tenant, self.adopt = target, tenant, adopt
+        self.target, self.tenant, self.adopt, self.fresh = target, tenant, adopt, fresh
         self.vectors, self.recipes, self.dims = dict(vectors), dict(recipes), dict(dims)
 
     def expand(self, objects: beam.PCollection[pa.RecordBatch]) -> Any:
         """Stays in the worker that read the objects."""
-        do = beam.ParDo(_Skip(self.target, self.vectors, self.recipes, self.dims, self.tenant, self.adopt))
+        do = beam.ParDo(_Skip(self.target, self.vectors, self.recipes, self.dims, self.tenant, self.adopt, self.fresh))
         return objects | "Skip" >> do.with_output_types(pa.RecordBatch)
 
 
 class _Skip(beam.DoFn):
     def __init__(
-        self, target: Target, vectors: dict[str, VectorSpec], recipes: dict[str, bytes], dims: dict[str, int], tenant: str, adopt: bool
+        self,
+        target: Target,
+        vectors: dict[str, VectorSpec],
+        recipes: dict[str, bytes],
+        dims: dict[str, int],
+        tenant: str,
+        adopt: bool,
+        fresh: bool,
     ) -> None:
-        self.target, self.vectors, self.recipes, self.dims, self.tenant, self.adopt = target, vectors, recipes, dims, tenant, adopt
+        self.target, self.vectors, self.recipes, self.dims = target, vectors, recipes, dims
+        self.tenant, self.adopt, self.fresh = tenant, adopt, fresh
 
     def teardown(self) -> None:
         self.target.close()
@@ -93,7 +103,7 @@ class _Skip(beam.DoFn):
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         with phase("compare", batch):
             prints = fingerprints(batch, self.vectors, self.recipes)
-            stored = self._stored(batch)
+            stored = {} if self.fresh else self._stored(batch)
             adopted = self._adopted(batch, stored) if self.adopt else {}
             unchanged, changed, positions = split_unchanged(batch, prints, stored)
             if changed is not None:

@@ -29,7 +29,8 @@ VERSION = b"warpbeam 1 "
 STORED = "warpbeam_fingerprints"  # the property of an object that keeps its fingerprints
 STORED_JOB = "warpbeam_job"  # the property that names the job which wrote it
 SIZE = 16
-PICKED = {"device"}  # chosen for a machine, and no reason to make vectors again
+PICKED = {"device", "backend", "batch_tokens"}  # chosen for a machine, and no reason to make vectors again
+LATER = {"image_decoding": "exact"}  # keys that older versions did not have, at what those did
 PLACES = {
     "name",
     "text",
@@ -54,6 +55,7 @@ def recipe(name: str, spec: VectorSpec, content: Mapping[str, str]) -> bytes:
         return digest(VERSION, b"column ", name.encode())
     assert spec.model is not None
     model = _without(spec.model.model_dump(exclude_none=True, exclude=PICKED | PLACES))
+    model = {k: v for k, v in model.items() if LATER.get(k) != v}
     module = None if spec.module is None else asdict(spec.module)
     if module is not None:
         module = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in module.items() if k != "settings"} | {

@@ -93,7 +93,18 @@ class ModelSpec(Part):
     direct: bool = Field(False, description="No sentence splitting in the huggingface mode (T2V_TRANSFORMERS_DIRECT_TOKENIZE).")
     prefixes: bool = Field(False, description="`passage: ` and `query: ` before texts (USE_QUERY_PASSAGE_PREFIXES).")
     revision: str | None = Field(None, description="The hub commit, tag or branch.")
-    dtype: Literal["float32", "float16", "bfloat16"] = Field("float32", description="The precision of weights and arithmetic.")
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = Field(
+        "float32", description="The precision of weights and arithmetic; int8 is for text models on a CPU, through OpenVINO."
+    )
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="What computes a text model on a CPU; `auto` is the fastest here that gives the same vectors."
+    )
+    image_decoding: Literal["exact", "reduced"] = Field(
+        "exact", description="`reduced` decodes large JPEGs at a half, a quarter or an eighth, for a CLIP whose vectors no module makes."
+    )
+    batch_tokens: int | None = Field(
+        None, ge=1, description="Tokens that a text model computes at a time, padding included; absent, what is fastest here."
+    )
     dimensions: int | None = Field(None, ge=1, description="Keep only the first so many dimensions (Matryoshka models).")
     device: str | None = Field(None, description="cpu, cuda, cuda:1; absent, the GPU if there is one.")
     trust_remote_code: bool = Field(False, description="Run code that the model's repository brings. Off for a reason.")
@@ -106,6 +117,8 @@ class ModelSpec(Part):
             raise ValueError(
                 "name a model in one way: a folder or hub name, {text, image}, {passage, query}, {prebuilt}, {inference_url}, {nvidia}, {imagebind} or {fake: dimension}"
             )
+        if self.dtype == "int8" and self.backend == "torch":
+            raise ValueError("`dtype: int8` is computed by OpenVINO: leave out `backend: torch`")
         if (self.passage is None) != (self.query is None):
             raise ValueError("`passage` and `query` go together: one model for objects, one for queries")
         return self

@@ -2,11 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from functools import cache
 from threading import Barrier
+from typing import Any
 
 from encoders.base import Progress, Vectors
-from encoders.batching import Budget, Forward, Lengths, Pool, plan_batches, run_batches
+from encoders.batching import Budget, Forward, Lengths, Pool, padded_tokens, plan_batches, run_batches
 
 
 def cores() -> int:
@@ -22,13 +24,27 @@ def one_core_each(workers: int) -> Pool:
 
 
 def run_on_cores(
-    lengths: Lengths, forward: Forward, out: Vectors, progress: Progress | None, budget: Budget, workers: int | None = None
-) -> None:
-    """Plan batches of values of these lengths (n,), and put `forward` of each into its rows of `out`, several side by side."""
+    lengths: Lengths,
+    forward: Forward,
+    out: Vectors,
+    progress: Progress | None,
+    budget: Budget,
+    workers: int | None = None,
+    turn: AbstractContextManager[Any] | None = None,
+) -> int:
+    """Plan batches of values of these lengths (n,), and put `forward` of each into its rows of `out`, several side by side.
+
+    `turn` is held until the last batches are being computed: whoever waits for it has the cores that become free.
+    Gives the tokens that are computed where a batch is padded to its longest value.
+    """
     workers = workers or cores()
     batches = plan_batches(lengths, budget.shared(int(lengths.sum()), workers))
     pool = one_core_each(workers) if workers > 1 and len(batches) > 1 else None
-    run_batches(batches, forward, out, progress, pool, budget, lengths)
+    with ExitStack() as held:
+        if turn:
+            held.enter_context(turn)
+        run_batches(batches, forward, out, progress, pool, budget, lengths, held.close)
+    return padded_tokens(lengths, batches)
 
 
 @cache

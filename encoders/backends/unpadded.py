@@ -13,7 +13,7 @@ from encoders.backends import attention, linear
 from encoders.backends.packing import Packed, pack
 from encoders.backends.switch import difference, padding_place, switch
 from encoders.base import Vectors
-from encoders.batching import Lengths
+from encoders.batching import TOKENS, Lengths
 from encoders.timing import timed
 
 if TYPE_CHECKING:
@@ -31,15 +31,17 @@ SAMPLES = (
 )
 
 
-class Unpadded:
-    """A sentence-transformers model that computes real tokens only; use one from `unpadded`, which has compared it."""
+class OnTokens:
+    """A sentence-transformers model that takes token ids, each text tokenised once; what computes them is a subclass's to say."""
+
+    pads = False  # whether tokens are computed that are none
+    most = TOKENS  # tokens a batch
 
     def __init__(self, model: "SentenceTransformer") -> None:
-        """Keep `model`, which has an attention without padding by now."""
+        """Keep `model`."""
         self.model, self.tokenizer = model, model.tokenizer
-        self.padding = padding_place(model[0].model)
-        self.swapped: linear.Swapped = []
         self.special = int(self.tokenizer.num_special_tokens_to_add())
+        self.prompts: dict[str, int] = {}  # tokens of each prompt that the mean leaves out
 
     def tokenise(self, texts: Sequence[str]) -> tuple[list[list[int]], Lengths]:
         """Token ids of `texts`, cut as the model cuts them, and how many (n,) there were before."""
@@ -52,10 +54,32 @@ class Unpadded:
 
     def forward(self, ids: Sequence[Sequence[int]], prompt: str = "") -> Vectors:
         """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
+        raise NotImplementedError
+
+    def prompt_length(self, prompt: str) -> dict[str, int]:
+        """How many tokens are left out of the mean, in a model that leaves out its prompt."""
+        if not prompt or getattr(self.model[1], "include_prompt", True):
+            return {}
+        if prompt not in self.prompts:
+            self.prompts[prompt] = self.model.preprocess(["a"], prompt=prompt)["prompt_length"]
+        return {"prompt_length": self.prompts[prompt]}
+
+
+class Unpadded(OnTokens):
+    """A sentence-transformers model that computes real tokens only; use one from `unpadded`, which has compared it."""
+
+    def __init__(self, model: "SentenceTransformer") -> None:
+        """Keep `model`, which has an attention without padding by now."""
+        super().__init__(model)
+        self.padding = padding_place(model[0].model)
+        self.swapped: linear.Swapped = []
+
+    def forward(self, ids: Sequence[Sequence[int]], prompt: str = "") -> Vectors:
+        """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
         import torch
 
         packed = pack(ids, self.padding)
-        features = self._features(packed) | self._prompt_length(prompt)
+        features = self._features(packed) | self.prompt_length(prompt)
         with torch.inference_mode(), attention.running(packed.runs):
             return np.asarray(self.model(features)["sentence_embedding"].numpy(), np.float32)
 
@@ -66,19 +90,13 @@ class Unpadded:
         ids, places, starts = (torch.from_numpy(x) for x in (packed.ids, packed.places, packed.starts))
         return {"input_ids": ids[None], "position_ids": places[None], "cu_seq_lens_q": starts, "modality": "text"}
 
-    def _prompt_length(self, prompt: str) -> dict[str, int]:
-        """How many tokens are left out of the mean, in a model that leaves out its prompt."""
-        if not prompt or getattr(self.model[1], "include_prompt", True):
-            return {}
-        return {"prompt_length": self.model.preprocess(["a"], prompt=prompt)["prompt_length"]}
-
 
 def unpadded(model: "SentenceTransformer") -> tuple[Unpadded | None, str]:
     """`model` without padding, and how it runs; None, and the reason, where it must run as it is."""
-    if reason := _unfit(model):
+    if reason := unfit(model):
         return None, f"padded by the library: {reason}"
-    wanted = _encoded(model)
-    swapped, how = switch(model[0].model, lambda: _differs(Unpadded(model), wanted))
+    wanted = encoded(model)
+    swapped, how = switch(model[0].model, lambda: differs(Unpadded(model), wanted))
     if swapped is None:
         return None, f"padded by the library: {how}"
     fast = Unpadded(model)
@@ -86,7 +104,7 @@ def unpadded(model: "SentenceTransformer") -> tuple[Unpadded | None, str]:
     return fast, how
 
 
-def _unfit(model: "SentenceTransformer") -> str:
+def unfit(model: "SentenceTransformer") -> str:
     """Why `model` is not of the plain shape; empty where it is."""
     kinds = [type(module).__name__ for module in model]
     if kinds[:2] != ["Transformer", "Pooling"] or set(kinds) - set(MODULES):
@@ -96,20 +114,30 @@ def _unfit(model: "SentenceTransformer") -> str:
     return ""
 
 
-def _encoded(model: "SentenceTransformer") -> Vectors:
+def encoded(model: "SentenceTransformer") -> Vectors:
+    """What the library makes of SAMPLES, (n, dim) float32."""
     return np.asarray(model.encode(list(SAMPLES), batch_size=len(SAMPLES), show_progress_bar=False), np.float32)
 
 
-def _differs(fast: Unpadded, wanted: Vectors) -> str:
+def differs(fast: OnTokens, wanted: Vectors) -> str:
     """What differs between `fast` and the library's own `encode`; empty where nothing does."""
+    return tokens_differ(fast) or difference(vectors_of_samples(fast)[:, : wanted.shape[1]], wanted)  # `truncate_dim` gives fewer
+
+
+def tokens_differ(fast: OnTokens) -> str:
+    """What to say where `fast` makes other tokens of SAMPLES than the library; empty where it does not."""
     for task, prompt in (("document", ""), ("query", "query: ")):
         ids, _ = fast.tokenise([prompt + text for text in SAMPLES])
         for text, mine in zip(SAMPLES, ids, strict=True):
             if fast.model.preprocess([text], prompt=prompt or None, task=task)["input_ids"][0].tolist() != mine:
                 return f"its tokens differ for {text[:20]!r}"
+    return ""
+
+
+def vectors_of_samples(fast: OnTokens) -> Vectors:
+    """What `fast` makes of SAMPLES, (n, dim) float32, computed in the order of their lengths."""
     ids, _ = fast.tokenise([own_prompt(fast.model) + text for text in SAMPLES])
-    found = fast.forward(sorted(ids, key=len), own_prompt(fast.model))[np.argsort(np.argsort([len(i) for i in ids], kind="stable"))]
-    return difference(found[:, : wanted.shape[1]], wanted)  # a model with `truncate_dim` gives fewer
+    return fast.forward(sorted(ids, key=len), own_prompt(fast.model))[np.argsort(np.argsort([len(i) for i in ids], kind="stable"))]
 
 
 def own_prompt(model: "SentenceTransformer") -> str:

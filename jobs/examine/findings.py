@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -47,6 +47,7 @@ class Findings:
     layout: Layout | None = None
     dims: dict[str, int] = field(default_factory=dict)  # of the vectors that have a model
     backends: dict[str, str] = field(default_factory=dict)  # how the forward pass runs here, of those that can say so
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)  # of int8 vectors: what the sample loses (jobs/examine/loss.py)
 
     @property
     def exit_code(self) -> int:

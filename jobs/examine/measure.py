@@ -37,7 +37,7 @@ def measure(found: Findings, sample: Sample, seconds: float = 5.0) -> None:
     vectors = {name: spec for name, spec in found.job.vectors.items() if spec.model and name in found.dims}
     if sample.objects is None or not vectors:
         return
-    objects = _chunked(found, sample.objects)
+    objects = in_chunks(found, sample.objects)
     encoded = _with_media(found, sample, objects)
     for name, spec in vectors.items():
         _measure_vector(found, sample, name, spec, objects, encoded, seconds)
@@ -93,7 +93,7 @@ def _timed(encoder: Encoder, parts: Sequence[Parts], seconds: float) -> _Timed:
     return timed
 
 
-def _chunked(found: Findings, objects: pa.RecordBatch) -> pa.RecordBatch:
+def in_chunks(found: Findings, objects: pa.RecordBatch) -> pa.RecordBatch:
     """`objects` in chunks, if the job says so."""
     chunk = found.job.chunk
     if chunk is None:

@@ -23,7 +23,7 @@ from schemas.report import Counts, Summary
 
 EXAMPLES = 5
 COLUMNS = 48  # of the chart of rows over time
-PACKAGES = ("warpbeam", "apache-beam", "pyarrow", "weaviate-client", "torch", "transformers", "sentence-transformers")
+PACKAGES = ("warpbeam", "apache-beam", "pyarrow", "weaviate-client", "torch", "transformers", "sentence-transformers", "openvino", "nncf")
 PHASES = ("load_model", "read", "compare", "chunk", "fetch", "decode", "tokenise", "encode", "write", "wait")
 
 
@@ -55,6 +55,7 @@ class Report:
     counters: dict[str, int]
     problem: WarpbeamError | None = None
     refused: str | None = None  # why what should be deleted was not
+    losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of int8 vectors, on the sample
     ended: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     @cached_property
@@ -137,7 +138,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "allowed_share": job.failures.allowed_share,
         "objects": _named(report.counters, "objects/"),
         **_times(report),
-        "vectors": {name: _vector(report.counters, name) for name in job.vectors},
+        "vectors": {name: _vector(report.counters, name, report.losses.get(name)) for name in job.vectors},
         "shards": _shards(report.summary),
         **_rows(report),
         "job": job.model_dump(mode="json", exclude_none=True),
@@ -166,10 +167,10 @@ def _times(report: Report) -> dict[str, Any]:
     }
 
 
-def _vector(counters: dict[str, int], name: str) -> dict[str, Any]:
+def _vector(counters: dict[str, int], name: str, loss: Mapping[str, Any] | None) -> dict[str, Any]:
     figures: dict[str, Any] = {key: counters.get(f"{key}/{name}", 0) for key in ("tokens", "padded", "truncated", "reused")}
     lengths = {int(edge): n for edge, n in _named(counters, f"lengths/{name}/").items()}
-    return figures | {"lengths": {str(edge): lengths[edge] for edge in sorted(lengths)}}
+    return figures | {"lengths": {str(edge): lengths[edge] for edge in sorted(lengths)}} | ({"int8": dict(loss)} if loss else {})
 
 
 def _shards(summary: Summary) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from transformers import AutoModel, BertTokenizer
 from encoders.backends import linear
 from encoders.backends.attention import NAME
 from encoders.backends.bare import bare
-from encoders.backends.cores import one_core_each
+from encoders.backends.cores import one_core_each, run_on_cores
 from encoders.backends.packing import pack
 from encoders.backends.unpadded import Unpadded, unpadded
-from encoders.batching import Budget, plan_batches, run_batches
+from encoders.batching import SMALL, Budget, plan_batches, run_batches
 from encoders.text import TextEncoder
 from schemas.models import ModelSpec
 from tests.encoders.tiny_models import WORDS
@@ -157,7 +157,7 @@ def test_modules_after_the_pooling(tmp_path: Path) -> None:
 
 def test_a_family_with_attention_of_its_own_stands_aside(tmp_path: Path) -> None:
     folder = saved(tmp_path, "MPNet")
-    encoder, plain = TextEncoder(ModelSpec(name=str(folder), device="cpu"), {}), SentenceTransformer(str(folder))
+    encoder, plain = TextEncoder(ModelSpec(name=str(folder), device="cpu", backend="torch"), {}), SentenceTransformer(str(folder))
     texts = ["circle of a picture", "", "green " * 300]
     assert_close(encoder.encode(texts).vectors, plain.encode_document(texts))
     assert "without padding" not in encoder.backend
@@ -265,9 +265,10 @@ def test_out_of_memory_is_remembered(lengths: list[int], room: int, side_by_side
     run_batches(plan_batches(seen, budget.tokens), device, out, done.append, pool, budget, seen)
     assert out[:, 0].tolist() == list(range(len(lengths)))
     assert sum(done) == len(lengths)
-    device.refused = 0
-    run_batches(plan_batches(seen, budget.tokens), device, out, None, pool, budget, seen)
-    assert device.refused == 0, "the next call knows what fits"
+    for _ in range(12):  # each call that is refused halves the budget, and 4,096 is 2 to the 12th
+        device.refused = 0
+        run_batches(plan_batches(seen, budget.tokens), device, out, None, pool, budget, seen)
+    assert device.refused == 0, "later calls know what fits"
 
 
 def test_an_error_of_one_batch_is_raised_and_the_pool_goes_on() -> None:
@@ -281,10 +282,41 @@ def test_an_error_of_one_batch_is_raised_and_the_pool_goes_on() -> None:
     assert out[:, 0].tolist() == list(range(6))
 
 
+def test_the_next_window_begins_while_the_last_batches_are_computed() -> None:
+    """Two windows of two batches on two cores: the second window computes while one batch of the first still does."""
+    turn, first_ends, second_runs = threading.Lock(), threading.Event(), threading.Event()
+
+    def first(positions: np.ndarray) -> np.ndarray:
+        if 0 in positions:
+            assert first_ends.wait(20)
+        return positions[:, None].astype(np.float32)
+
+    def second(positions: np.ndarray) -> np.ndarray:
+        second_runs.set()
+        return positions[:, None].astype(np.float32)
+
+    def window(forward: Any, out: np.ndarray) -> threading.Thread:
+        lengths = np.full(len(out), SMALL)
+        thread = threading.Thread(target=run_on_cores, args=(lengths, forward, out, None, Budget(), 2, turn))
+        thread.start()
+        return thread
+
+    outs = [np.full((4, 1), np.nan, np.float32) for _ in range(2)]
+    slow = window(first, outs[0])
+    quick = window(second, outs[1])
+    assert second_runs.wait(20), "a core is free"
+    quick.join(20)
+    assert slow.is_alive()
+    first_ends.set()
+    slow.join(20)
+    for out in outs:
+        assert out[:, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_a_text_without_tokens_is_left_to_the_library(root: Path, tmp_path: Path) -> None:
     folder = saved(tmp_path, "Bert")
     encoder = TextEncoder(ModelSpec(name=str(folder), device="cpu"), {})
-    fast = encoder.model and encoder._unpadded
+    fast = encoder.model and encoder._way
     assert isinstance(fast, Unpadded)
     ids, lengths = fast.tokenise([])
     assert (ids, lengths.tolist()) == ([], [])

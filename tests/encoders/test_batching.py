@@ -1,5 +1,6 @@
 """Batches by padded tokens, and halving on out-of-memory."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.batching import padded_tokens, plan_batches, run_batches
+from encoders.batching import DEVICE, Budget, padded_tokens, plan_batches, run_batches, run_padded
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=60)
 
@@ -107,3 +108,62 @@ def test_every_row_is_filled_whatever_the_room(lengths: list[int], room: int) ->
     run_batches(plan_batches(lengths, 2000), Device(room, MemoryError()), out, done.append)
     assert out[:, 1].tolist() == list(range(len(lengths)))
     assert sum(done) == len(lengths)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1), st.floats(1e-7, 1e-3), st.integers(12, 20))
+def test_the_budget_grows_while_that_is_faster(launch_s: float, token_s: float, room: int) -> None:
+    """A device on which each batch costs `launch_s` and each token `token_s`, with memory for 2 to the power of `room` tokens."""
+    budget, tokens, tried = Budget(4096, most=DEVICE), 1 << 20, []
+
+    def rate(size: int) -> float:
+        return size / (launch_s + size * token_s)
+
+    for _ in range(12):
+        used = budget.tokens
+        tried.append(used)
+        if used > 2**room:
+            budget.ran_out(used)
+        else:
+            budget.measured(used, tokens, tokens / rate(used))
+    settled = budget.tokens
+    assert tried[-3:] == [settled] * 3
+    assert settled <= min(DEVICE, 2**room)
+    assert settled == 4096 or rate(settled) >= 1.05 * rate(settled // 2)
+    assert settled == DEVICE or 2 * settled > 2**room or rate(2 * settled) < 1.05 * rate(settled)
+
+
+def test_what_the_job_gives_is_kept() -> None:
+    budget = Budget(4096, most=DEVICE, given=300)
+    budget.measured(300, 10_000, 1.0)
+    assert budget.tokens == 300
+    assert budget.shared(10**6, 2) == 300
+
+
+def test_windows_that_say_nothing_are_not_counted() -> None:
+    budget = Budget(4096, most=DEVICE)
+    budget.measured(4096, 8191, 1.0)
+    assert budget.tokens == 4096, "not even two batches"
+    budget.measured(2048, 10**6, 1.0)
+    assert budget.tokens == 4096, "planned before the size was changed"
+
+
+def test_a_device_with_a_cost_a_batch_gets_larger_ones() -> None:
+    """Short texts fill a large batch too, and out of memory ends the search."""
+    lengths = np.full(20_000, 20)
+    budget, sizes = Budget(4096, most=DEVICE), []
+
+    def forward(positions: np.ndarray) -> np.ndarray:
+        sizes.append(len(positions))
+        if len(positions) > 1000:
+            raise MemoryError
+        time.sleep(0.004)
+        return positions[:, None].astype(np.float32)
+
+    for _ in range(6):
+        out = np.full((len(lengths), 1), np.nan, np.float32)
+        sizes.clear()
+        assert run_padded(lengths, forward, out, None, budget) == lengths.sum()
+        assert out[:, 0].tolist() == list(range(len(lengths)))
+    assert max(sizes) <= 1000
+    assert budget.tokens == 819 * 20, "half of 1,638 texts, which had no room"

@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
+import pytest
 from weaviate.util import generate_uuid5
 
 from jobs.incremental import tracked
+from pipelines.targets.weaviate import WeaviateTarget
 from schemas.fingerprints import STORED, STORED_JOB
 from tests.conftest import Load
 
@@ -54,6 +56,23 @@ def test_an_unchanged_table_is_neither_encoded_nor_written(load: Load) -> None:
     assert done(load, job) == (0, 100, 0, {"v": (0, 0), "w": (0, 0)})
     assert contents(load) == before
     assert {o["properties"][STORED_JOB] for o in load.objects().values()} == {"job"}
+
+
+def test_a_collection_that_this_run_made_is_not_asked_for_fingerprints(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be there; the next run finds the fingerprints that were written without asking."""
+    asked: list[int] = []
+    ask = WeaviateTarget.fingerprints
+
+    def noted(target: WeaviateTarget, uuids: list[bytes], tenant: str = "") -> dict[bytes, Any]:
+        asked.append(len(uuids))
+        return ask(target, uuids, tenant)
+
+    monkeypatch.setattr(WeaviateTarget, "fingerprints", noted)
+    job = made(load, rows(100))
+    assert done(load, job)[2] == 100
+    assert asked == []
+    assert done(load, job)[1] == 100
+    assert sum(asked) == 100
 
 
 def test_a_price_is_written_without_encoding(load: Load) -> None:
