@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
+from encoders.images import reduced, upright_rgb
 from encoders.pictures import encode_pictures
 from encoders.timing import timed
 from encoders.towers import UNLIMITED, Tower, load_tower
@@ -49,6 +50,10 @@ class ClipEncoder(LoadedLate):
                 loaded = {name: load_tower(name, self.spec) for name in dict.fromkeys(self.names.values())}
                 towers = {modality: loaded[name] for modality, name in self.names.items()}
                 _check(towers)
+                if self.spec.image_decoding == "reduced" and "image" in towers and towers["image"].scaling is None:
+                    raise JobError(
+                        f"image_decoding: reduced: the model {self.names['image']!r} does not scale pictures in a way that is known here; leave it out"
+                    )
                 self._towers = towers
             return self._towers
 
@@ -57,6 +62,11 @@ class ClipEncoder(LoadedLate):
         """The length of a vector; loads the model."""
         full = next(iter(self.towers.values())).dim
         return min(full, self.spec.dimensions or full)
+
+    @property
+    def backend(self) -> str:
+        """What is not as usual, for `check`; empty where nothing is."""
+        return "large JPEGs are decoded at a reduced scale" if self.spec.image_decoding == "reduced" else ""
 
     @property
     def max_tokens(self) -> int | None:
@@ -122,7 +132,8 @@ class ClipEncoder(LoadedLate):
 
     def _encode_images(self, tower: Tower, values: Sequence[bytes], progress: Progress) -> Encoding:
         result = Encoding(np.full((len(values), self.dim), np.nan, np.float32))
-        result.errors = encode_pictures(values, tower, result.vectors, progress)
+        treat = reduced(tower.scaling) if tower.scaling and self.spec.image_decoding == "reduced" else upright_rgb
+        result.errors = encode_pictures(values, tower, result.vectors, progress, treat)
         return result
 
 

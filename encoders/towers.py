@@ -10,6 +10,7 @@ import numpy as np
 
 from encoders.base import Vectors
 from encoders.clip_vision import LeanClip, lean_clip
+from encoders.images import Scaling
 from encoders.models import EXTRA, is_folder, load_sentence_transformer, model_options
 from schemas.errors import JobError
 from schemas.models import ModelSpec
@@ -37,6 +38,7 @@ class Tower(Protocol):
         ...
 
     images: int
+    scaling: Scaling | None  # of pictures, before anything else; None where that is not known
 
     @property
     def device(self) -> str:
@@ -56,6 +58,7 @@ class _Seeing:
     """What towers that see share: a way with less work, where it gives the same vectors, and the library's own."""
 
     images = IMAGES
+    scaling: Scaling | None = None
     _lean: LeanClip | None = None
     model: Any
 
@@ -68,6 +71,7 @@ class _Seeing:
         """Take the way with less work of `model`, a transformers CLIP, and its `processor`, if there is one."""
         self._lean = lean_clip(model, processor, self._pictures)
         self.images = self._lean.images if self._lean else IMAGES
+        self.scaling = _scaling(processor)
 
     def prepare(self, image: "Image.Image") -> Any:
         """What `pictures` takes for an RGB image."""
@@ -211,6 +215,16 @@ def _text_limit(tokenizer: Any, config: Any) -> int:
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     limits = (getattr(tokenizer, "model_max_length", None), getattr(text, "max_position_embeddings", None))
     return min([UNLIMITED, *(int(limit) for limit in limits if limit and limit > 0)])
+
+
+def _scaling(processor: Any) -> Scaling | None:
+    """How an image processor scales; None where it does not, or does not say it in these words."""
+    settings = processor.to_dict()
+    size = {name: int(edge) for name, edge in dict(settings.get("size") or {}).items() if edge}
+    square, short = set(size) == {"height", "width"} and len({*size.values()}) == 1, set(size) == {"shortest_edge"}
+    if not settings.get("do_resize") or settings.get("do_pad") or settings.get("resample") is None or not (square or short):
+        return None
+    return Scaling(max(size.values()), square, int(settings["resample"]))
 
 
 def _float32(vectors: "torch.Tensor") -> Vectors:

@@ -7,6 +7,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from encoders.threads import limit_arrow
 from pipelines.failures import MARKED_TAG, NOTES_TAG, REJECTED_TAG, rejected_output
 from pipelines.identity import add_reasons, ids
 from pipelines.layout import Layout
@@ -105,6 +106,9 @@ class ReadObjects(beam.PTransform):
 class _Read(beam.DoFn):
     def __init__(self, source: Source, layout: Layout, only: Mapping[str, bytes] | None) -> None:
         self.source, self.layout, self.only = source, layout, only
+
+    def setup(self) -> None:
+        limit_arrow()
 
     def start_bundle(self) -> None:
         take_figures()  # of a bundle that broke off in this thread

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.imagebind import motion, pictures, streams
-from encoders.imagebind.processes import cores, shared_decoders
+from encoders.imagebind.processes import shared_decoders
+from encoders.threads import usable_cores
 from schemas.errors import JobError, RowError
 
 Array = npt.NDArray[np.float32]
@@ -64,7 +65,7 @@ def prepared(data: bytes, modality: str, preset: str) -> Array | RowError:
 
 def _in_order(values: Sequence[bytes], work: Callable[[bytes], Array | RowError]) -> Iterator[Prepared]:
     """`work` on each of `values` in threads, its results in order; the caller's pace bounds how far it runs ahead."""
-    threads = min(4, cores())
+    threads = min(4, usable_cores())
     waiting: deque[Future[Array | RowError]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="imagebind-media")
     try:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import encoders
 from encoders.imagebind.decoder import ANSWER, READY, REQUEST
+from encoders.threads import usable_cores
 from schemas.errors import RowError, WorldError
 
 TIME_LIMIT_S = 300.0  # for one file
@@ -158,11 +159,6 @@ class Decoders:
             self._idle.pop().end()
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 _shared: list[Decoders] = []
 _inherited: list[Decoders] = []  # of a process that forked: not ours to end
 _lock = threading.Lock()
@@ -172,7 +168,7 @@ def shared_decoders() -> Decoders:
     """The process's own decoders: one for each core, at most four."""
     with _lock:
         if not _shared:
-            _shared.append(Decoders(min(4, cores())))
+            _shared.append(Decoders(min(4, usable_cores())))
         return _shared[0]
 
 

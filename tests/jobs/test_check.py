@@ -1,5 +1,6 @@
 """`warpbeam check` names all faults at once and writes nothing; `search` and `encode` ask with the job's own model."""
 
+import io
 import json
 import shutil
 import sys
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
+from PIL import Image
 
 from encoders.punkt import sentence_tokenizer
+from encoders.threads import usable_cores
 from jobs.examine.findings import examined
 from jobs.job_file import load_job
 from jobs.run import plan_of
@@ -123,7 +126,8 @@ def test_the_plan_says_rows_tokens_and_texts_over_the_limit(load: Load, minilm: 
     job = load.job(load.parquet(table), {"v": {"model": minilm, "text_fields": ["title"]}})
     result = load.command("check", job)
     assert result.exit_code == 0
-    for words in ("2 in 1 shard", "384 numbers from title", "50.0% of texts over the model's 256 tokens", "nothing was written"):
+    cores = f"of encoding on this machine, with {usable_cores()} core"
+    for words in ("2 in 1 shard", "384 numbers from title", "50.0% of texts over the model's 256 tokens", cores, "nothing was written"):
         assert words in output(result)
     plan = json.loads(load.command("check", job, "--json").output)["plan"]
     assert (plan["rows"], plan["over_limit"]) == (2, {"v": 0.5})
@@ -240,6 +244,21 @@ def test_images_that_cannot_be_fetched_or_read_are_foreseen(load: Load, tiny: Pa
     sample = json.loads(load.command("check", job, "--json").output)["sample"]
     assert sample["failed"] == {"uri_unreadable": 1}
     assert [(f["code"], f["rows"], f["of"], f["key"]) for f in sample["foreseen"]] == [("image_unreadable", 1, 1, "a")]
+
+
+def test_reduced_decoding_is_said_and_refused_for_a_module(load: Load, tiny: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (900, 700), "red").save(file, "JPEG")
+    table = pa.table({"key": ["a"], "title": ["x"], "photo": [file.getvalue()]})
+    vectors = {"v": {"model": {"name": str(tiny / "clip-tiny"), "device": "cpu", "image_decoding": "reduced"}}}
+    module = load.job(load.parquet(table), vectors, defined(load, {"multi2vec-clip": {"imageFields": ["photo"]}}, photo="blob"))
+    refused = load.command("check", module)
+    assert refused.exit_code == 2
+    assert "vectors.v.model: image_decoding: reduced is for CLIP models whose vectors no module" in output(refused)
+    vectors["v"]["image_fields"] = ["photo"]
+    own = load.command("check", load.job(load.parquet(table), vectors, defined(load, {"none": {}}, photo="blob")))
+    assert own.exit_code == 0, own.output
+    assert "from photo; large JPEGs are decoded at a reduced scale" in output(own)
 
 
 def test_what_a_service_refuses_is_foreseen(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

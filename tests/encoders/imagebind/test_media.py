@@ -9,13 +9,13 @@ import pytest
 
 from encoders.imagebind.media import AHEAD, PRESETS, SHAPES, prepare
 from encoders.imagebind.motion import motion
-from encoders.imagebind.processes import cores
 from encoders.imagebind.sound import audio
 from encoders.imagebind.video import video
+from encoders.threads import usable_cores
 from schemas.errors import JobError, RowError
 from tests.encoders.imagebind.recordings import GOOD, decoder_processes, results, short_sound, sound_file, tone
 
-IN_FLIGHT = AHEAD * min(4, cores())
+IN_FLIGHT = AHEAD * min(4, usable_cores())
 
 
 class Counted(Sequence[bytes]):

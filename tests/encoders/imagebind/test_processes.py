@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from encoders.imagebind.media import SHAPES, prepare
-from encoders.imagebind.processes import Decoders, cores, shared_decoders
+from encoders.imagebind.processes import Decoders, shared_decoders
+from encoders.threads import usable_cores
 from schemas.errors import RowError
 from tests.encoders.imagebind.recordings import GOOD, decoder_processes, results, short_video
 
@@ -39,7 +40,7 @@ def test_a_killed_process_loses_no_value() -> None:
             os.kill(victim.pid, signal.SIGKILL)
             killed += 1
     assert killed == 3
-    assert len(decoder_processes()) <= min(4, cores())
+    assert len(decoder_processes()) <= min(4, usable_cores())
 
 
 def test_a_process_that_dies_of_a_value_is_one_reason_and_is_replaced(decoders: Decoders, capfd: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +73,7 @@ def test_threads_share_the_processes() -> None:
         thread.join()
     assert len(found) == 30
     assert all(isinstance(result, np.ndarray) for result in found)
-    assert len(shared_decoders()._idle) <= min(4, cores())
+    assert len(shared_decoders()._idle) <= min(4, usable_cores())
 
 
 ORPHANS = """
