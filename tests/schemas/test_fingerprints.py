@@ -32,7 +32,8 @@ MODEL: dict[str, Any] = {  # field -> a value other than the default that change
     "trust_remote_code": True,
 }
 PLACES = {"name": "./b", "text": "./b", "image": "./b", "passage": "./b", "query": "./b", "imagebind": "./b", "vocabulary": "./b"}
-NO_MATTER = PLACES | {"revision": "v2", "device": "cuda", "backend": "openvino", "batch_tokens": 64}  # paths stand for content, which is digested instead
+# paths stand for content, which is digested instead
+NO_MATTER = PLACES | {"revision": "v2", "device": "cuda", "backend": "openvino", "batch_tokens": 64}
 VECTOR_FIELDS: dict[str, Any] = {
     "text_fields": ["body", "title"],
     "image_fields": ["photo"],
