@@ -1,9 +1,9 @@
 """A pipeline from start to end: run in a thread while its progress is shown, its counters, and what stopped it."""
 
 import logging
-import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from apache_beam.runners.runner import PipelineResult
 from rich.console import Console
 from rich.markup import escape
 
+from encoders.threads import usable_cores
 from jobs.local_runner import local_runner
 from jobs.progress import Tally, watch
 from jobs.remote import Remote, Service
@@ -40,6 +41,11 @@ SIGNS = (  # what runners and workers say -> whose fault it is, and what would b
     ("NoResourceAvailable", WorldError, "Flink had no free slots for the job: {}; other jobs may hold them, or TaskManagers are missing"),
     ("in state CANCELLED", WorldError, "the job was cancelled over there ({})"),
     ("failed to connect to all addresses", WorldError, "the job server does not answer: {}"),
+    (
+        "StatusCode.UNAVAILABLE",
+        WorldError,
+        "Beam's job server went away ({}); the job may go on over there: the next run names it, with the command that cancels it",
+    ),
 )
 
 
@@ -139,8 +145,15 @@ class _CalmLogs:
         self.levels = [logger.level for logger in self.loggers]
         for logger in self.loggers:
             logger.setLevel(logging.CRITICAL if logger.name in ("apache_beam", "root") else logging.WARNING)
+        self.hook, threading.excepthook = threading.excepthook, self._told_elsewhere
+
+    def _told_elsewhere(self, failed: threading.ExceptHookArgs) -> None:
+        """The thread with which Beam reads a job's messages: its error stops the run, and is told there."""
+        if failed.thread is None or not failed.thread.name.startswith("wait_until_finish"):
+            self.hook(failed)
 
     def __exit__(self, *exc: object) -> None:
+        threading.excepthook = self.hook
         for logger, level in zip(self.loggers, self.levels, strict=True):
             logger.setLevel(level)
 
@@ -157,9 +170,9 @@ def names_runner(beam_args: Sequence[str]) -> bool:
     return any(a.startswith("--runner") for a in beam_args)
 
 
-def local_workers() -> int:
-    """Threads of the local runner: one encodes while another reads or writes; more only where there are cores for them."""
-    return max(2, min(8, (os.cpu_count() or 2) // 2))
+def local_workers(cores: int | None = None) -> int:
+    """Threads of the local runner: one encodes while another reads or writes; more only where there are cores for them (those of this process)."""
+    return max(2, min(8, (cores or usable_cores()) // 2))
 
 
 def counters_of(result: Any) -> dict[str, int]:

@@ -13,6 +13,12 @@ def local_runner() -> Any:
     by the writing thread itself; that is enough, so the clock is set to never. 0 would mean the default.
     """
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.worker import sdk_worker
     from apache_beam.transforms.environments import EmbeddedPythonGrpcEnvironment, python_sdk_capabilities
 
+    sdk_worker.print = _print_nothing  # it prints the stack of what stopped a bundle; a run says that in one line
     return FnApiRunner(EmbeddedPythonGrpcEnvironment(data_buffer_time_limit_ms=NEVER_MS, capabilities=python_sdk_capabilities()))
+
+
+def _print_nothing(*words: object, **how: object) -> None:
+    """In the place of `print`."""

@@ -1,5 +1,6 @@
 """A pipeline on other machines, as its launcher sees it: state and counters while it runs, who holds the slots, and how it is cancelled."""
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions
 
-from jobs.flink.rest import HOLDING, FlinkJob, cancel, counters, failure, flink_jobs, free_slots
+from jobs.flink.rest import HOLDING, FlinkJob, cancel, counters, failure, flink_jobs, free_slots, not_started
 from pipelines.metrics import NAMESPACE
 from schemas.errors import JobError, WarpbeamError, WorldError
 
@@ -17,6 +18,9 @@ POLL_S = 2.0
 COUNT_S = 10.0
 CANCEL_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 10.0
+START_S = "WARPBEAM_WORKER_START_S"  # an environment variable: how long an SDK worker may take until it takes up its work
+DEFAULT_START_S = 900.0  # Beam itself gives up after three minutes where it can tell, and tries again
+STUCK = f"it died as it started, or cannot start; the workers' logs say more. Run it again, or allow more with {START_S}"
 OURS = "JobError:"  # in the text of a failure: no second try will mend it
 
 
@@ -141,11 +145,22 @@ class Remote:
             self.state = self.job.state
             self.found = counters(self.service.flink, self.job.id, NAMESPACE) or self.found
             self._stop_if_wrong(self.service.flink, self.job)
+            self._stop_if_stuck(self.service.flink, self.job)
 
     def _stop_if_wrong(self, flink: str, job: FlinkJob) -> None:
         """A wrong job stays wrong: the restart strategy need not try it again."""
         if job.state in ("RESTARTING", "FAILING", "RUNNING") and OURS in failure(flink, job.id):
             self.why = failure(flink, job.id)
+            cancel(flink, job.id)
+
+    def _stop_if_stuck(self, flink: str, job: FlinkJob) -> None:
+        """Flink waits without an end for some workers that died as they started, or cannot start."""
+        limit = float(os.environ.get(START_S) or DEFAULT_START_S)
+        if self.why or job.state != "RUNNING" or job.seconds < limit:
+            return
+        task, seconds = not_started(flink, job.id)
+        if seconds > limit:
+            self.why = f"WorldError: no SDK worker took up its work in {seconds:,.0f} s ({task[:60]} waits): {STUCK}"
             cancel(flink, job.id)
 
     def cancel(self) -> None:

@@ -1,6 +1,7 @@
 """Where files lie: any file system that fsspec knows, its package, its options, and what its errors mean."""
 
 import errno
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ CLIENTS = ("aiobotocore", "botocore", "aiohttp", "requests", "urllib3", "gcsfs",
 TRANSIENT = (errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO))  # what s3fs makes of 503 and 500
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 FILE_AT_FAULT = (404, 405, 410, 412, 416)
+REFUSED = (401, 403)
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs the stack of each request that failed for good; it is raised and told here
 
 
 def protocol_of(location: str) -> str:
@@ -80,11 +83,26 @@ def is_away(error: BaseException) -> bool:
         return True
     if isinstance(error, FileNotFoundError):
         return False
-    cause = error.__cause__
-    client = next((e for e in (error, cause) if e is not None and type(e).__module__.partition(".")[0] in CLIENTS), None)
+    client = _client(error)
     if client is None:
-        return isinstance(error, OSError) and error.errno in TRANSIENT
+        return isinstance(error, OSError) and (error.errno in TRANSIENT or _is_forbidden(error))
     return isinstance(error, PermissionError) or _status(client) not in FILE_AT_FAULT
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the store refuses its caller: credentials are missing or wrong, ran out, or do not allow this."""
+    client = _client(error)
+    return isinstance(error, PermissionError) or _is_forbidden(error) or (client is not None and _status(client) in REFUSED)
+
+
+def _client(error: BaseException) -> BaseException | None:
+    """The exception of a store's client, if `error` is one or comes from one."""
+    return next((e for e in (error, error.__cause__) if e is not None and type(e).__module__.partition(".")[0] in CLIENTS), None)
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    """What gcsfs makes of 403: an OSError without a number."""
+    return type(error) is OSError and error.errno is None and str(error).startswith("Forbidden: ")
 
 
 def _status(error: BaseException) -> int | None:
@@ -100,14 +118,14 @@ def _status(error: BaseException) -> int | None:
 
 
 def told(error: BaseException) -> str:
-    """The class and the first lines of an error: a client may add a page of HTML."""
-    text = " ".join(str(error).split())
+    """The class and the first lines of an error: a client may add a page of HTML or XML."""
+    text = " ".join(str(error).split()).partition(" Content: <?xml")[0]
     return f"{type(error).__name__}: {text[:300]}"
 
 
 def lost(error: BaseException) -> str:
     """The same, of an error for which `is_away` holds."""
-    return f"{'access is refused' if isinstance(error, PermissionError) else 'the connection was lost'}: {told(error)}"
+    return f"{'access is refused' if is_refused(error) else 'the connection was lost'}: {told(error)}"
 
 
 @contextmanager
@@ -124,7 +142,7 @@ def opened(location: str, mode: str, storage_options: Mapping[str, Any], what: s
             yield file
     except Exception as error:
         if is_away(error):
-            raise WorldError(f"{what} {location}: {told(error)}") from error
+            raise WorldError(f"{what} {location}: {lost(error)}") from error
         raise
 
 
@@ -136,6 +154,6 @@ def matching(folder: str, pattern: str, storage_options: Mapping[str, Any], what
         found = sorted(str(path) for path in fs.glob(f"{root.rstrip('/')}/{pattern}"))
     except Exception as error:
         if is_away(error):
-            raise WorldError(f"{what} {folder}: {told(error)}") from error
+            raise WorldError(f"{what} {folder}: {lost(error)}") from error
         raise
     return [folder.rstrip("/") + path[len(root.rstrip("/")) :] for path in found]

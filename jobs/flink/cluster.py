@@ -52,6 +52,14 @@ class Cluster:
         self.processes[name] = self._java(name, "taskmanager", "--configDir", str(self.folder / "conf"), *data)
         return self.processes[name]
 
+    def start_job_server(self) -> Process:
+        """Beam's job server at its port, the first or one in the place of one that died."""
+        job, (artifacts, expansion) = self.job_endpoint.rpartition(":")[2], free_ports(2)
+        ports = ["--job-port", job, "--artifact-port", str(artifacts), "--expansion-port", str(expansion)]
+        where = ["--job-host=127.0.0.1", "--flink-master", self.rest, f"--artifacts-dir={self.folder}/artifacts"]
+        self.processes["jobserver"] = self._java("jobserver", "jobserver", *where, *ports)
+        return self.processes["jobserver"]
+
     def stop(self) -> None:
         """End every process that was started, workers before their TaskManagers, and wait for them."""
         for process in reversed(self.processes.values()):
@@ -84,7 +92,7 @@ def start_cluster(folder: Path, task_managers: int = 2, settings: Mapping[str, s
 
     Raises WorldError, with the last lines of a log, if it is not up within 90 s.
     """
-    rpc, rest, job, artifacts, expansion = free_ports(5)
+    rpc, rest, job = free_ports(3)
     folder = folder.resolve()
     (folder / "conf").mkdir(parents=True, exist_ok=True)
     (folder / "tmp").mkdir(exist_ok=True)
@@ -97,9 +105,7 @@ def start_cluster(folder: Path, task_managers: int = 2, settings: Mapping[str, s
         cluster.processes["jobmanager"] = cluster._java("jobmanager", "jobmanager", "--configDir", str(folder / "conf"))
         for n in range(task_managers):
             cluster.start_task_manager(f"tm{n + 1}")
-        ports = ["--job-port", str(job), "--artifact-port", str(artifacts), "--expansion-port", str(expansion)]
-        where = ["--job-host=127.0.0.1", "--flink-master", cluster.rest, f"--artifacts-dir={folder}/artifacts"]
-        cluster.processes["jobserver"] = cluster._java("jobserver", "jobserver", *where, *ports)
+        cluster.start_job_server()
         _wait_until_up(cluster)
     except BaseException:
         cluster.stop()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -64,6 +65,28 @@ def failure(address: str, job: str) -> str:
     """What the job's tasks failed with last, as text; empty if nothing has failed."""
     history = ask(address, f"/jobs/{job}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
     return str(history[0]["stacktrace"]) if history else ""
+
+
+def not_started(address: str, job: str) -> tuple[str, float]:
+    """The task that has waited longest for its first record, and for how many seconds; ("", 0) if there is none.
+
+    It runs, and all that it reads from is finished: records are there for it, and its SDK worker is yet to take up its work.
+    """
+    found = ask(address, f"/jobs/{job}")
+    vertices = {v["id"]: v for v in found["vertices"]}
+    waiting = [("", 0.0)]
+    for node in found["plan"]["nodes"]:
+        inputs = [vertices[i["id"]]["status"] for i in node.get("inputs", [])]
+        if inputs and set(inputs) == {"FINISHED"} and vertices[node["id"]]["tasks"]["RUNNING"]:
+            tasks = ask(address, f"/jobs/{job}/vertices/{node['id']}")["subtasks"]
+            idle = [t["duration"] / 1000 for t in tasks if t["status"] == "RUNNING" and _has_read_nothing(t["metrics"])]
+            waiting += [(vertices[node["id"]]["name"], seconds) for seconds in idle]
+    return max(waiting, key=lambda task: task[1])
+
+
+def _has_read_nothing(metrics: Mapping[str, Any]) -> bool:
+    """Whether Flink knows of a task that it has read no record; as long as it knows nothing of it, it says 0 as well."""
+    return bool(metrics["read-records-complete"]) and metrics["read-records"] == 0
 
 
 def cancel(address: str, job: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from fsspec import AbstractFileSystem
 
 from pipelines.sources import ShardError
-from pipelines.storage import file_system, is_away, lost, told
+from pipelines.storage import file_system, is_away, is_refused, lost, told
 from schemas.errors import JobError, WarpbeamError, WorldError
 
 __all__ = ["BROKEN", "File", "file_system", "list_files", "naming_broken", "open_bytes", "printable", "raise_first_faults"]
@@ -55,9 +55,11 @@ def list_files(location: str, storage_options: dict[str, Any], hidden: tuple[str
     try:
         fs.invalidate_cache()
         root, found = _matches(fs, path)
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise JobError(f"source {location}: {told(error)}; expected files that can be read") from error
     except Exception as error:  # each file system has errors of its own
+        if is_refused(error):
+            raise JobError(f"source {location}: {lost(error)}; expected files that can be read") from error
         raise WorldError(f"source {location}: its files cannot be listed: {told(error)}") from error
     files = [File(root, path[len(root) :].lstrip("/"), info.get("size")) for path, info in found.items() if _is_file(fs, path, info)]
     files = sorted(file for file in files if not _is_hidden(file.name, hidden))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.storage import file_system
 from tests.cloud.emulators import NoTool, azure_server, gcs_server, s3_server
-from tests.cloud.tap import Tap, tapped
+from tests.cloud.tap import Tap
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # read as gcsfs is imported; else it asks for a service that no emulator has
 # The account that azurite has built in; its key is published in its documentation.
@@ -42,7 +42,7 @@ class Store:
 
 
 def s3(folder: Path, stack: ExitStack) -> Store:
-    tap = stack.enter_context(tapped(stack.enter_context(s3_server(folder))))
+    tap = stack.enter_context(closing(Tap(stack.enter_context(s3_server(folder)))))
     own = {"AWS_ACCESS_KEY_ID": "kept-s3-id", "AWS_SECRET_ACCESS_KEY": "kept-s3-secret", "AWS_ENDPOINT_URL": f"http://{tap.host}"}
     own["AWS_DEFAULT_REGION"] = "us-east-1"
     options = {
@@ -57,13 +57,13 @@ def s3(folder: Path, stack: ExitStack) -> Store:
 
 def gcs(folder: Path, stack: ExitStack) -> Store:
     (folder / "objects" / "shop").mkdir(parents=True)
-    tap = stack.enter_context(tapped(stack.enter_context(gcs_server(folder, folder / "objects"))))
+    tap = stack.enter_context(closing(Tap(stack.enter_context(gcs_server(folder, folder / "objects")))))
     options = {"token": "anon", "endpoint_url": f"http://{tap.host}"}
     return Store("gcs", "gs://shop", tap, options, {}, {"STORAGE_EMULATOR_HOST": f"http://{tap.host}"})
 
 
 def azure(folder: Path, stack: ExitStack) -> Store:
-    tap = stack.enter_context(tapped(stack.enter_context(azure_server(folder))))
+    tap = stack.enter_context(closing(Tap(stack.enter_context(azure_server(folder)))))
     connection = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURE_KEY};BlobEndpoint=http://{tap.host}/devstoreaccount1;"
     options = {"connection_string": "${SHOP_CONNECTION}"}
     return Store("azure", "az://shop", tap, options, {"SHOP_CONNECTION": connection}, {"AZURE_STORAGE_CONNECTION_STRING": connection})

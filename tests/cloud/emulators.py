@@ -31,12 +31,17 @@ def cache() -> Path:
 
 def gcs_program() -> Path:
     """fake-gcs-server; `go install` brings it where it is missing."""
-    path = cache() / "bin" / f"fake-gcs-server-{GCS_VERSION}"
+    return go_program(f"fake-gcs-server-{GCS_VERSION}", GCS_PACKAGE)
+
+
+def go_program(name: str, package: str) -> Path:
+    """The program of a Go package at a version, kept in the cache as `name`. Raises NoTool where Go is needed and missing."""
+    path = cache() / "bin" / name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="new-") as folder:
-            _install([_tool("go", GCS_PACKAGE), "install", GCS_PACKAGE], {"GOBIN": folder})
-            os.replace(Path(folder) / "fake-gcs-server", path)
+            _install([_tool("go", package), "install", package], {"GOBIN": folder})
+            os.replace(Path(folder) / package.partition("@")[0].rpartition("/")[2], path)
     return path
 
 
@@ -70,23 +75,23 @@ def _install(command: Sequence[str], env: dict[str, str]) -> None:
 
 
 @contextmanager
-def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[str]:
+def running(command: Sequence[str | Path], port: int, log: Path, scheme: str = "http") -> Iterator[str]:
     """A server of our own that answers HTTP on `port`; gives its host:port, and is ended at the end."""
     with log.open("ab") as out:
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
-        _wait(port, process, log)
+        _wait(f"{scheme}://127.0.0.1:{port}/", process, log)
         yield f"127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
 
 
-def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            httpx.get(f"http://127.0.0.1:{port}/", timeout=10)
+            httpx.get(url, timeout=10)
             return
         except httpx.HTTPError:
             if process.poll() is not None or time.monotonic() > end:
@@ -112,8 +117,11 @@ def gcs_server(folder: Path, objects: Path) -> Iterator[str]:
 
 
 @contextmanager
-def azure_server(folder: Path) -> Iterator[str]:
+def azure_server(folder: Path, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """azurite; with `tls` (the files of a certificate and its key) it speaks HTTPS."""
     port = free_ports().http
     command = [azurite_program(), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--skipApiVersionCheck"]
-    with running([*command, "--disableTelemetry", "--silent"], port, folder / "azurite.log") as host:
+    if tls:
+        command += ["--cert", tls[0], "--key", tls[1]]
+    with running([*command, "--disableTelemetry", "--silent"], port, folder / "azurite.log", "https" if tls else "http") as host:
         yield host

@@ -4,13 +4,11 @@ import importlib
 import io
 import json
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from tests.cloud.conftest import Store
 from tests.cloud.test_reading import parquet
@@ -69,20 +67,6 @@ def test_lines_in_the_store(load: Load, store: Store, kind: str) -> None:
     result = load.command("run", job)
     assert result.exit_code == 0, result.output
     assert len(load.objects()) == 2
-
-
-def test_a_store_that_is_away_rejects_no_row(load: Load, stores: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 3, and not a run whose rows all failed. Of s3 alone: the clients of the others try for one to three minutes."""
-    store = stores("s3")
-    for key, value in store.secrets.items():
-        monkeypatch.setenv(key, value)
-    load.create(SIMPLE)
-    _, job = there(load, store, {"parquet": "rows.parquet"})
-    spec = yaml.safe_load(job.read_text())
-    spec["source"]["storage_options"] |= {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}}}
-    job.write_text(yaml.safe_dump(spec))
-    result = load.command("run", job)
-    assert result.exit_code == 3, result.output
 
 
 def test_a_secret_that_is_not_set_is_named_at_once(load: Load, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

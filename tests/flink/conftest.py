@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def free_again(cluster: Cluster) -> Iterator[None]:
-    """Every test finds all slots free and both TaskManagers there, whatever the one before left."""
+    """Every test finds all slots free, both TaskManagers and the job server there, whatever the one before left."""
     yield
     for job in flink_jobs(cluster.rest):
         if job.state in HOLDING:
@@ -38,6 +38,8 @@ def free_again(cluster: Cluster) -> Iterator[None]:
     for name in ("tm1", "tm2"):
         if not cluster.processes[name].runs():
             cluster.start_task_manager(name)
+    if not cluster.processes["jobserver"].runs():
+        cluster.start_job_server()
     wait_for(cluster.answers)
 
 
@@ -55,6 +57,16 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 240) -> Any:
     return found
 
 
+def running_job(cluster: Cluster) -> FlinkJob:
+    """The job that runs, once its rows are read: the vectors are being made."""
+
+    def reading() -> FlinkJob | None:
+        running = [j for j in flink_jobs(cluster.rest) if j.state == "RUNNING"]
+        return next((j for j in running if counters(cluster.rest, j.id, "warpbeam").get("rows/read")), None)
+
+    return wait_for(reading)  # type: ignore[no-any-return]
+
+
 @dataclass
 class Command:
     """`warpbeam ...` that runs."""
@@ -64,12 +76,7 @@ class Command:
 
     def job(self) -> FlinkJob:
         """Its job, once Flink runs it and the rows are read: the vectors are being made."""
-
-        def reading() -> FlinkJob | None:
-            running = [j for j in flink_jobs(self.cluster.rest) if j.state == "RUNNING"]
-            return next((j for j in running if counters(self.cluster.rest, j.id, "warpbeam").get("rows/read")), None)
-
-        return wait_for(reading)  # type: ignore[no-any-return]
+        return running_job(self.cluster)
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -81,19 +88,22 @@ class Command:
         return self.process.returncode, said
 
 
+Start = Callable[..., Command]  # `warpbeam` with these arguments
+
+
 def take_interrupts() -> None:
     """As in a terminal: what runs in the background, such as these tests, may ignore Ctrl-C, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
-def warpbeam(cluster: Cluster) -> Iterator[Callable[..., Command]]:
+def warpbeam(cluster: Cluster) -> Iterator[Start]:
     """Starts the command line in a process of its own."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str | Path) -> Command:
+    def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> Command:
         command = [sys.executable, "-m", "jobs.cli", *(str(a) for a in arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500", **(environment or {})}
         started.append(
             subprocess.Popen(
                 command,

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from jobs.flink.cluster import Cluster
 from jobs.flink.rest import flink_jobs
 from jobs.server import start_server
 from tests.conftest import Load
-from tests.flink.conftest import Command, slow, wait_for
+from tests.flink.conftest import Start, slow, wait_for
 
-Start = Callable[..., Command]
 NONE = {"vectorizer": {"none": {}}, "vectorIndexType": "flat"}
 TEXTS = [{"name": "key", "dataType": ["text"]}, {"name": "title", "dataType": ["text"]}]
 DEFINITION = {"properties": TEXTS, "vectorConfig": {"v": NONE}}
@@ -133,6 +131,19 @@ def test_an_sdk_worker_dies_and_another_takes_its_place(load: Load, cluster: Clu
     code, said = run.end()
     assert code == 0, said
     assert len(load.objects()) == 800
+
+
+def test_the_job_server_goes_away_and_the_job_goes_on(load: Load, cluster: Cluster, warpbeam: Start) -> None:
+    """The launcher has nobody to ask: 3 and one line. The job is in Flink's hands, and loads what it has to."""
+    run = warpbeam("run", job_of(load, rows(400)), "--", *slow(cluster, 50))
+    job = run.job()
+    cluster.processes["jobserver"].kill()
+    code, said = run.end()
+    assert code == 3 and "Traceback" not in said, said
+    problem = report_of(load)["problem"]
+    assert "job server went away" in problem and len(problem.splitlines()) == 1, said
+    wait_for(lambda: [j.state for j in flink_jobs(cluster.rest) if j.id == job.id] == ["FINISHED"])
+    assert len(load.objects()) == 400
 
 
 def test_weaviate_goes_away_and_the_run_ends_with_3(tmp_path: Path, cluster: Cluster, warpbeam: Start) -> None:
