@@ -4,7 +4,7 @@
 
 Texts: docstrings, debian or long-tail (benchmarks/texts.py), a seeded sample of --size, in Parquet. Model: the genuine
 all-MiniLM-L6-v2, float32, on the CPU. Each row of the table is a process of its own (benchmarks/peers/), all rows in
-turn, round by round. Two times for everyone:
+turn, round by round; with --slow-rounds, the other systems in the first ones only. Two times for everyone:
 - whole: from the start of the process to its end: interpreter, imports, engine, model, reading, vectors and, where the
   row writes, the acknowledged objects. Of the row in which Weaviate vectorizes, also the start and end of its own server
   and endpoint; all others write into a server that runs already.
@@ -51,6 +51,7 @@ class Row:
     variants: Sequence[Any] = (None,)
     elsewhere: bool = False  # needs the peers' environment
     writes: bool = False  # into the server of this run
+    slow: bool = False  # takes minutes a turn: --slow-rounds says how many
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"whole": [], "steady": []})
     figures: dict[str, Any] = field(default_factory=dict)  # of the last round
     tried: dict[str, float] = field(default_factory=dict)  # variant -> seconds
@@ -64,10 +65,10 @@ def table_rows() -> list[Row]:
         Row("warpbeam-flat", "warpbeam run, flat index", "warpbeam_run", ("flat",), writes=True),
         Row("warpbeam-hnsw", "warpbeam run, HNSW index", "warpbeam_run", ("hnsw",), writes=True),
         Row(BASE, "SentenceTransformer.encode", "encode", (8, 16, 32, 64)),
-        Row("daft", "Daft, embed_text", "daft_embed", elsewhere=True),
-        Row("ray", "Ray Data, map_batches", "ray_data", ([1, 1, os.cpu_count()], [2, 0.5, 1]), elsewhere=True),
-        Row("mltransform", "Beam's MLTransform, weaviate-client", "mltransform", writes=True),
-        Row("server", "Weaviate vectorizes, 1 text a request", "server_vectorizes"),
+        Row("daft", "Daft, embed_text", "daft_embed", elsewhere=True, slow=True),
+        Row("ray", "Ray Data, map_batches", "ray_data", ([1, 1, os.cpu_count()], [2, 0.5, 1]), elsewhere=True, slow=True),
+        Row("mltransform", "Beam's MLTransform, weaviate-client", "mltransform", writes=True, slow=True),
+        Row("server", "Weaviate vectorizes, 1 text a request", "server_vectorizes", slow=True),
         Row("forward", "forward pass alone, torch", "forward", (1024, 2048, 4096, 8192)),
         Row(BACKEND, "forward pass alone, Warpbeam's", "backend"),
         Row(LIMIT, "matrix products of 100,000 tokens", "matrix", (1024, 4096)),
@@ -192,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", default="docstrings", choices=list(SETS))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slow-rounds", type=int, help="rounds in which the other systems take part; default: all")
     parser.add_argument("--size", type=int, default=1500)
     parser.add_argument("--only", default="", help="keys of rows: " + ", ".join(r.key for r in table_rows()))
     parser.add_argument("--name", help="of the result file; default: speed-TEXTS")
@@ -213,7 +215,8 @@ def main() -> None:
             for turn in range(options.rounds):
                 print(f"round {turn + 1} of {options.rounds}", flush=True)
                 for row in rows:
-                    speed.measure(row, server)
+                    if not row.slow or options.slow_rounds is None or turn < options.slow_rounds:
+                        speed.measure(row, server)
                 speed.compare()
                 speed.keep()
     show(speed.name)

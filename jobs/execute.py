@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePosixPath
 from threading import Thread
 from typing import Any
@@ -145,17 +146,23 @@ class _CalmLogs:
         self.levels = [logger.level for logger in self.loggers]
         for logger in self.loggers:
             logger.setLevel(logging.CRITICAL if logger.name in ("apache_beam", "root") else logging.WARNING)
-        self.hook, threading.excepthook = threading.excepthook, self._told_elsewhere
-
-    def _told_elsewhere(self, failed: threading.ExceptHookArgs) -> None:
-        """The thread with which Beam reads a job's messages: its error stops the run, and is told there."""
-        if failed.thread is None or not failed.thread.name.startswith("wait_until_finish"):
-            self.hook(failed)
+        _hush_messages()
 
     def __exit__(self, *exc: object) -> None:
-        threading.excepthook = self.hook
         for logger, level in zip(self.loggers, self.levels, strict=True):
             logger.setLevel(level)
+
+
+@cache
+def _hush_messages() -> None:
+    """Have the thread with which Beam reads a job's messages end without a stack: its error stops the run and is told there, sometimes before."""
+    hook = threading.excepthook
+
+    def told_elsewhere(failed: threading.ExceptHookArgs) -> None:
+        if failed.thread is None or not failed.thread.name.startswith("wait_until_finish"):
+            hook(failed)
+
+    threading.excepthook = told_elsewhere
 
 
 def options_of(beam_args: Sequence[str], run: str) -> PipelineOptions:

@@ -135,7 +135,7 @@ def test_beam_has_half_the_cores_within_bounds() -> None:
 def in_use(model: Path, start: Sequence[str] = (), **environment: str) -> dict[str, int]:
     """The threads of a process of its own, started by the command `start`."""
     clean = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS")}
-    settings = clean | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)} | environment
+    settings = clean | {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)} | environment
     command = [*start, sys.executable, "-m", "tests.encoders.threads_in_use", str(model)]
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
