@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
+from benchmarks.texts import STDLIB, docstrings  # noqa: E402
+
 RESULT = ROOT / "benchmarks" / "results" / "forward.json"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -55,7 +57,6 @@ def work_of(model: Any, lengths: np.ndarray) -> float:
 def variants(texts: list[str]) -> tuple[dict[str, Callable[[], Any]], Any, np.ndarray]:
     """What is measured, the bare transformer, and the texts' lengths in tokens."""
     import torch
-    from job_against_encode import DATA
     from sentence_transformers import SentenceTransformer
 
     from encoders.backends import linear
@@ -64,7 +65,7 @@ def variants(texts: list[str]) -> tuple[dict[str, Callable[[], Any]], Any, np.nd
     from encoders.text import TextEncoder
     from schemas.models import ModelSpec
 
-    plain = SentenceTransformer(str(DATA / "model"), device="cpu", model_kwargs={"dtype": "float32"}).eval()
+    plain = SentenceTransformer(str(STDLIB / "model"), device="cpu", model_kwargs={"dtype": "float32"}).eval()
     features = plain.tokenizer(texts, truncation=True)
     lengths = np.array([len(i) for i in features["input_ids"]])
     batches = [
@@ -78,7 +79,7 @@ def variants(texts: list[str]) -> tuple[dict[str, Callable[[], Any]], Any, np.nd
                 plain(dict(batch))
 
     def encoder(tokens: int = 0, packed: bool = True, workers: int | None = None) -> Callable[[], Any]:
-        made = TextEncoder(ModelSpec(name=str(DATA / "model"), device="cpu"), {})
+        made = TextEncoder(ModelSpec(name=str(STDLIB / "model"), device="cpu"), {})
         assert "without padding" in made.backend, made.backend
         if tokens:
             made.budget = Budget(tokens)
@@ -112,9 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--share", type=int, default=8, metavar="N", help="every N-th text")
     options = parser.parse_args()
-    from job_against_encode import texts as all_texts
-
-    texts = all_texts()[:: options.share]
+    texts = [text for _, text in docstrings()][:: options.share]
     measured, model, lengths = variants(texts)
     wanted = measured["plain encode, batch size 8"]()
     apart = np.linalg.norm(measured["encoder"]() - wanted, axis=1).max()
