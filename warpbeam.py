@@ -4,6 +4,7 @@ from encoders import encoder_of as encoder
 from jobs.job_file import load_job
 from pipelines.load import Plan, build
 from pipelines.rag import WeaviateVectorWriterConfig
+from pipelines.rows.options import WeaviateOptions
 from pipelines.rows.vectorize import VectorizeObjects, VectorizeResult
 from pipelines.rows.write import WriteResult, WriteToWeaviate
 from pipelines.write import WriteObjects
@@ -16,6 +17,7 @@ __all__ = [
     "VectorizeObjects",
     "VectorizeResult",
     "WarpbeamError",
+    "WeaviateOptions",
     "WeaviateVectorWriterConfig",
     "WorldError",
     "WriteObjects",

@@ -7,14 +7,17 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.display import DisplayDataItem
 
 from pipelines.failures import REJECTED_TAG
 from pipelines.rows.incoming import RowSpec, RowsToObjects, rows_of
+from pipelines.rows.options import WeaviateOptions
 from pipelines.summaries import SUMMARY_TAG
 from pipelines.targets.weaviate import WeaviateTarget
 from pipelines.write import WriteObjects
 from schemas.collection import Collection
+from schemas.errors import JobError
 from schemas.job import TargetSpec
 
 
@@ -82,6 +85,15 @@ class WriteToWeaviate(beam.PTransform):
         self.target = TargetSpec.model_validate({"weaviate": weaviate, "collection": collection, "tenant": tenants} | target)
         self.rows = RowSpec(key, uuid, namespace, properties, dict(vectors or {}), tenant_column)
         self.batch_rows = batch_rows
+
+    @classmethod
+    def of_options(cls, options: PipelineOptions, **more: Any) -> "WriteToWeaviate":
+        """The same by the flags of WeaviateOptions; `more` as above. Raises JobError where a flag is missing."""
+        asked = options.view_as(WeaviateOptions)
+        for flag in ("weaviate_url", "weaviate_collection"):
+            if not getattr(asked, flag):
+                raise JobError(f"--{flag} is missing; WriteToWeaviate.of_options needs --weaviate_url and --weaviate_collection")
+        return cls(asked.weaviate_url, asked.weaviate_collection, grpc=asked.weaviate_grpc, api_key=asked.weaviate_api_key, **more)
 
     def display_data(self) -> dict[str, Any]:
         """What a runner shows of this step; no secret is in it."""

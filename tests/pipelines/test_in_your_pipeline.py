@@ -102,6 +102,21 @@ def test_what_cannot_be_is_named(load: Load) -> None:
             _ = p | beam.Create([row], reshuffle=False) | writer(load)
 
 
+def test_flags_say_where_to_write(load: Load) -> None:
+    load.create(TITLE)
+    flags = [f"--weaviate_url={load.server.url}", f"--weaviate_grpc={load.server.grpc}", f"--weaviate_collection={load.collection}"]
+    options = PipelineOptions(["--direct_running_mode=in_memory", *flags])
+    with TestPipeline(runner=LOCAL, options=options) as p:
+        written = p | beam.Create([{"id": "k1", "title": "a", "year": 1}]) | WriteToWeaviate.of_options(p.options)
+        assert_that(written.written, equal_to([1]))
+    assert set(load.objects()) == {generate_uuid5("k1")}
+
+
+def test_a_flag_that_is_missing_is_named() -> None:
+    with pytest.raises(JobError, match="--weaviate_collection is missing"):
+        WriteToWeaviate.of_options(PipelineOptions(["--weaviate_url=http://localhost:8080"]))
+
+
 def test_a_collection_that_is_missing_is_named(load: Load) -> None:
     with pytest.raises(Exception, match=f"collection '{load.collection}' is missing on {load.server.url}; make it before"), pipeline() as p:
         _ = p | beam.Create(KINDS["dicts"], reshuffle=False) | writer(load)
@@ -146,11 +161,14 @@ def test_chunks_of_beams_own_rag(load: Load) -> None:
 def test_the_examples_of_the_page_run(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     load.create({"properties": TITLE["properties"], "vectorConfig": {"text": NONE}})
     page = (Path(__file__).parent.parent.parent / "docs" / "in-your-pipeline.md").read_text()
-    first, second = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    first, options, second = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     here = first.replace('"./minilm"', '{"fake": 4}').replace(
         '"http://localhost:8080", "Book"', f'"{load.server.url}", "{load.collection}", grpc="{load.server.grpc}"'
     )
     exec(here.replace("beam.Pipeline()", f'beam.Pipeline("{LOCAL}")'), {"__name__": "page"})
+    names: dict[str, Any] = {"__name__": "page", "WriteToWeaviate": WriteToWeaviate}
+    exec(options, names)
+    assert names["write"].target.collection == "Book"
     exec(second, {"__name__": "page"})
     assert set(load.objects()) == {generate_uuid5("b1")}
     assert capsys.readouterr().out.split() == ["1"]
