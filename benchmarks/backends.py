@@ -106,6 +106,10 @@ class Process:
         self.process.stdin.flush()
         self.rounds.append(self._answer())
 
+    def seconds(self) -> dict[str, list[float]]:
+        """Of every round but the first."""
+        return {kind: [r[i] for r in self.rounds[1:]] for i, kind in enumerate(("wall", "process"))}
+
     def vectors(self) -> np.ndarray:
         self.process.stdin.close()
         self.process.wait()
@@ -124,9 +128,7 @@ def measure(model: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     wanted, found = processes[PLAIN].vectors(), {}
     for way, process in processes.items():
         vectors = wanted if way == PLAIN else process.vectors()
-        seconds = {kind: [r[i] for r in process.rounds[1:]] for i, kind in enumerate(("wall", "process"))}
-        base = {kind: [r[i] for r in processes[PLAIN].rounds[1:]] for i, kind in enumerate(("wall", "process"))}
-        torch = {kind: [r[i] for r in processes["backend: torch"].rounds[1:]] for i, kind in enumerate(("wall", "process"))}
+        seconds, base, torch = (p.seconds() for p in (process, processes[PLAIN], processes["backend: torch"]))
         found[way] = {
             "how": process.how,
             "first_round_s": process.rounds[0],

@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.figures import machine, store  # noqa: E402
+from benchmarks.figures import cosines, machine, store  # noqa: E402
 from benchmarks.images import MODELS, PHOTOS, photos_folder, write_model  # noqa: E402
 
 SIZES = ((4000, 3000), (3601, 3585), (1600, 1200), (800, 800))
@@ -71,11 +71,6 @@ def compared(files: list[bytes], tower: Any, rounds: int) -> dict[str, Any]:
         "cosine": summary(cosines(exact, near)),
         "around_mean": summary(cosines(exact - mean, near - mean)),
     }
-
-
-def cosines(a: Any, b: Any) -> Any:
-    """The cosine of each row of `a` (n, dim) with that of `b`."""
-    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def summary(values: Any) -> dict[str, float]:

@@ -25,15 +25,21 @@ def ratio(ours: Sequence[float], base: Sequence[float]) -> float | None:
     return statistics.median(pairs) if pairs else None
 
 
-def worst_cosine(ours: Any, theirs: Any) -> float:
-    """The smallest cosine of two rows of (n, d) arrays, in float64; a missing row (NaN) counts as -1."""
+def cosines(ours: Any, theirs: Any) -> Any:
+    """The cosine (n,) of each row of two (n, d) arrays, in float64; NaN for a row that is missing (NaN). Raises ValueError."""
     import numpy as np
 
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape:
         raise ValueError(f"vectors of shape {a.shape} against {b.shape}")
-    cosines = np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return float(np.nan_to_num(cosines, nan=-1.0).min())
+    return np.sum(a * b, axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+def worst_cosine(ours: Any, theirs: Any) -> float:
+    """The smallest of the rows' cosines; a missing row counts as -1."""
+    import numpy as np
+
+    return float(np.nan_to_num(cosines(ours, theirs), nan=-1.0).min())
 
 
 def outside(span: tuple[float, float], intervals: Sequence[tuple[float, float]]) -> float:

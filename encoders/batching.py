@@ -104,8 +104,9 @@ def run_batches(
 ) -> None:
     """Put `forward` of each batch into the rows of `out`; a batch that runs out of memory is halved.
 
-    With a `pool`, its threads compute side by side; `last` is called when they have the last batches, before these are done. With `budget` and the `lengths` (n,) of the values, what did not
-    fit is remembered: later batches, of this call and of others, are cut to half of it beforehand.
+    With a `pool`, its threads compute side by side; `last` is called when they have the last batches, before these are
+    done. With `budget` and the `lengths` (n,) of the values, what did not fit is remembered: later batches, of this call
+    and of others, are cut to half of it beforehand.
     """
     waiting = list(reversed(batches))
 

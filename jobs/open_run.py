@@ -6,7 +6,7 @@ this process moves the time on as long as no request was lost. See docs/decision
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.examine.findings import Findings
 from jobs.incremental import JOB_DESCRIPTION, is_tracked
-from jobs.telling import counted
+from jobs.telling import Say, counted
 from jobs.verify.ids import READERS, tenants_of
 from pipelines.metrics import live
 from pipelines.targets.cursor import Range, id_ranges
@@ -29,8 +29,6 @@ OPEN = "; runs that have not ended, and since when: "
 BEAT_S = 60.0
 CLOCK = timedelta(seconds=2)  # the server tells its time to the second
 EVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-Say = Callable[[str], None]
 
 
 def open_since(definition: Mapping[str, Any], job: str) -> datetime | None:

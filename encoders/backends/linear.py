@@ -62,14 +62,15 @@ def _swap_sums(model: "torch.nn.Module") -> Swapped:
     swapped: Swapped = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if (
-                {n for n, _ in child.named_children()} == SUM
-                and list(signature(child.forward).parameters) == SUM_INPUTS
-                and _fits(child.dense)
-            ):
+            if _is_sum(child):
                 swapped.append((parent, name, child))
                 setattr(parent, name, _packed_sum(child))
     return swapped
+
+
+def _is_sum(child: Any) -> bool:
+    parts = {name for name, _ in child.named_children()}
+    return parts == SUM and list(signature(child.forward).parameters) == SUM_INPUTS and _fits(child.dense)
 
 
 def _packed_sum(layer: Any) -> "torch.nn.Module":

@@ -73,8 +73,13 @@ def through_openvino(model: "SentenceTransformer") -> tuple[OpenVino | None, str
         fast = OpenVino(model, compiled(converted(model)))
         reason = differs(fast, encoded(model))
     except Exception as error:  # whatever a family, or another version of a library, does not take
-        reason = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
+        reason = said(error)
     return (None, f"not through OpenVINO: {reason}") if reason else (fast, "OpenVINO, float32")
+
+
+def said(error: Exception) -> str:
+    """The class and the first line of an error of OpenVINO's or NNCF's."""
+    return f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
 
 
 def unfit_for_openvino(model: "SentenceTransformer") -> str:

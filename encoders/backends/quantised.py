@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.backends.calibration import calibration_texts
-from encoders.backends.openvino import INSTALL, OpenVino, compiled, converted, quiet_import, unfit_for_openvino
+from encoders.backends.openvino import INSTALL, OpenVino, compiled, converted, quiet_import, said, unfit_for_openvino
 from encoders.backends.unpadded import OnTokens, own_prompt, tokens_differ
 from encoders.content import content_of
 from encoders.fetched import FOLDER, local_folder
@@ -50,8 +50,7 @@ def quantised(model: "SentenceTransformer", spec: ModelSpec) -> tuple[OnTokens, 
     except JobError:
         raise
     except Exception as error:  # whatever a family, or another version of a library, does not take
-        reason = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0]
-        raise JobError(f"dtype int8: this model cannot be quantised: {reason}") from error
+        raise JobError(f"dtype int8: this model cannot be quantised: {said(error)}") from error
 
 
 def _unfit(model: "SentenceTransformer") -> str:

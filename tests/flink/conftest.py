@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,16 @@ class Command:
 Start = Callable[..., Command]  # `warpbeam` with these arguments
 
 
+def command_line(*arguments: str | Path) -> list[str]:
+    """`warpbeam ARGUMENTS` of this checkout."""
+    return [sys.executable, "-m", "jobs.cli", *(str(a) for a in arguments)]
+
+
+def surroundings(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of such a command, with `more` in it."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500", **more}
+
+
 def take_interrupts() -> None:
     """As in a terminal: what runs in the background, such as these tests, may ignore Ctrl-C, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -102,12 +112,10 @@ def warpbeam(cluster: Cluster) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path, environment: dict[str, str] | None = None) -> Command:
-        command = [sys.executable, "-m", "jobs.cli", *(str(a) for a in arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500", **(environment or {})}
         started.append(
             subprocess.Popen(
-                command,
-                env=environment,
+                command_line(*arguments),
+                env=surroundings(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

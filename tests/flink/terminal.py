@@ -5,16 +5,13 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import termios
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
-from jobs.flink.cluster import ROOT
-from tests.flink.conftest import take_interrupts
+from tests.flink.conftest import command_line, surroundings, take_interrupts
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, and the moves of a progress bar
 BAR = re.compile(r"\S loading .*?left [-\d:]+")  # each of its pictures
@@ -30,13 +27,17 @@ def _take_terminal() -> None:
 class Terminal:
     """A program in a terminal of its own; what it shows is collected by a thread, without colours."""
 
-    def __init__(self, arguments: Sequence[str | Path]) -> None:
+    def __init__(self, *arguments: str | Path) -> None:
         """Start `warpbeam` with `arguments`."""
         self._ours, its = pty.openpty()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "500", "TERM": "xterm"}
-        command = [sys.executable, "-m", "jobs.cli", *(str(a) for a in arguments)]
         self.process = subprocess.Popen(
-            command, env=environment, stdin=its, stdout=its, stderr=its, start_new_session=True, preexec_fn=_take_terminal
+            command_line(*arguments),
+            env=surroundings({"TERM": "xterm"}),
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
         )
         os.close(its)
         self._shown = b""
@@ -76,13 +77,3 @@ class Terminal:
         self.process.wait()
         self._reader.join()
         os.close(self._ours)
-
-
-@contextmanager
-def terminal(*arguments: str | Path) -> Iterator[Terminal]:
-    """`warpbeam ARGUMENTS` in a terminal, gone at the end."""
-    made = Terminal(arguments)
-    try:
-        yield made
-    finally:
-        made.close()
