@@ -49,6 +49,7 @@ def run(job: Job, console: Console, options: Options = Options(), beam_args: Seq
     say = speaker(console, as_json)
     check_dataflow(job, beam_args)
     say("Looking at the job: source, server, models …")
+    WeaviateTarget(job.target).get_ready()
     with examined(job) as found:
         if found.layout is not None and not found.away:
             sample = found.attempt(lambda: take_sample(found))

@@ -101,6 +101,7 @@ class _Write(beam.DoFn):
 
     def setup(self) -> None:
         self.pace = shared_pace(self.objects_per_s)
+        self.target.get_ready()
 
     def teardown(self) -> None:
         self.target.close()

@@ -24,6 +24,10 @@ class Target(Protocol):
         """Make the collection, and read back what came of it. Raises JobError with the target's own words."""
         ...
 
+    def get_ready(self) -> None:
+        """Begin what takes long before the first write, beside what the caller does; to be called early, or never."""
+        ...
+
     def write(self, batch: pa.RecordBatch) -> None:
         """Send objects; returns before they are acknowledged. Raises WorldError after the retries."""
         ...

@@ -1,7 +1,10 @@
 """Objects as gRPC messages: every Weaviate type, vectors as bytes, requests within their bounds."""
 
 import struct
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from schemas.collection import Property, VectorConfig
 from schemas.columns import TENANT, UUID, VECTOR
 from schemas.objects import coerce
 
+ROOT = Path(__file__).parents[2]
 ID = uuid.UUID("eea9cb72-744e-5814-a929-652d970d86ac")
 
 
@@ -213,3 +217,17 @@ def test_pieces_are_all_messages_in_order_within_the_bounds(sizes: list[int], ob
         assert piece[0].uuid == str(start)
         assert 1 <= len(piece) <= objects
         assert len(piece) == 1 or sum(m.ByteSize() for m in piece) <= size
+
+
+def test_the_client_is_imported_beside_the_caller_and_not_before() -> None:
+    """Half a second of one core: whoever loads a model meanwhile does not wait for it."""
+    code = (
+        "import sys; from pipelines.targets.weaviate import WeaviateTarget; from schemas.job import TargetSpec\n"
+        "assert 'weaviate' not in sys.modules\n"
+        "spec = TargetSpec.model_validate({'weaviate': {'url': 'http://127.0.0.1:1'}, 'collection': 'A'})\n"
+        "WeaviateTarget(spec).get_ready()\n"
+        "import threading; [t.join(60) for t in threading.enumerate() if t.name == 'import']\n"
+        "from pipelines.targets import weaviate as ours; assert hasattr(sys.modules[ours.MESSAGES], 'batch_pb2')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
