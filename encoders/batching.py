@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from typing import NamedTuple
+from traceback import clear_frames
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +125,7 @@ def run_batches(
         except (RuntimeError, MemoryError) as error:
             if len(batch) == 1 or not is_out_of_memory(error):
                 raise
+            clear_frames(error.__traceback__)  # its frames hold the tensors that had no room
             if budget and lengths is not None:
                 budget.ran_out(padded_tokens(lengths, [batch]))
             waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
@@ -131,16 +134,27 @@ def run_batches(
             progress(len(batch))
 
 
-def run_padded(lengths: Lengths, forward: Forward, out: npt.NDArray[np.float32], progress: Progress | None, budget: Budget) -> int:
+def run_padded(
+    lengths: Lengths,
+    forward: Forward,
+    out: npt.NDArray[np.float32],
+    progress: Progress | None,
+    budget: Budget,
+    pool: Pool | None = None,
+    turn: AbstractContextManager[Any] | None = None,
+) -> int:
     """Plan batches of values of these lengths (n,), and put `forward` of each into its rows of `out`; the tokens with padding.
 
-    How fast it was decides the size of later batches.
+    How fast it was decides the size of later batches. With a `pool`, several are under way; `turn` is held until the last
+    ones are, so that whoever waits for it goes on without a gap.
     """
-    used = budget.tokens
-    batches = plan_batches(lengths, used, max(ROWS, used // SHORT))
-    start = time.perf_counter()
-    run_batches(batches, forward, out, progress, None, budget, lengths)
-    budget.measured(used, int(lengths.sum()), time.perf_counter() - start)
+    with ExitStack() as held:
+        if turn:
+            held.enter_context(turn)
+        used, start = budget.tokens, time.perf_counter()
+        batches = plan_batches(lengths, used, max(ROWS, used // SHORT))
+        run_batches(batches, forward, out, progress, pool, budget, lengths, held.close)
+        budget.measured(used, int(lengths.sum()), time.perf_counter() - start)
     return padded_tokens(lengths, batches)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from encoders.backends.flight import in_flight
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
 from encoders.batching import Positions, padded_tokens, plan_batches, run_batches
 from encoders.images import reduced, upright_rgb
@@ -127,7 +128,7 @@ class ClipEncoder(LoadedLate):
             progress(int(first[positions].sum()))
             return found
 
-        run_batches(batches, forward, vectors, None)
+        run_batches(batches, forward, vectors, None, None if tower.device == "cpu" else in_flight(tower.device))
         return vectors, int(lengths.sum()), padded_tokens(lengths, batches)
 
     def _encode_images(self, tower: Tower, values: Sequence[bytes], progress: Progress) -> Encoding:

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from encoders.base import Vectors
 from encoders.clip_images import as_rgb, as_slow_processor
 from encoders.clip_modes import Parts
+from encoders.clip_vision import IMAGES
 from encoders.images import Treatment
 from encoders.models import EXTRA, model_options
 from encoders.timing import timed
-from encoders.towers import IMAGES, UNLIMITED, SentenceTower
+from encoders.towers import UNLIMITED, SentenceTower
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from encoders.backends.switch import difference
+from encoders.backends.flight import own_stream, to_device, to_host
+from encoders.backends.switch import close_for, difference
 from encoders.base import Vectors
 from encoders.clip_pixels import ClipPixels, Pixels
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 QUICK_GELU = 1.702
 TOKENS = 600  # a batch: more do not stay in a core's cache
+IMAGES, ON_DEVICE = 12, 32  # a batch, of the library's forward pass on a CPU, and on a GPU
 SAMPLES = ((340, 250), (250, 333))  # sizes of the pictures of the comparison
 
 
@@ -41,7 +43,7 @@ class ClipVision:
         factor = QUICK_GELU if config.hidden_act == "quick_gelu" else None
         self.layers = [_Layer(layer, config.num_attention_heads, factor) for layer in tower.encoder.layers]
         self.project, self.device = model.visual_projection, model.device
-        self.images = max(4, min(32, TOKENS // int(tower.embeddings.num_positions)))  # a batch
+        self.images = max(4, min(ON_DEVICE, TOKENS // int(tower.embeddings.num_positions))) if self.device.type == "cpu" else ON_DEVICE
 
     def __call__(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Vectors (n, dim) of pixels (n, 3, height, width), projected, not normalised."""
@@ -108,13 +110,27 @@ def _joined(layers: Sequence[Any]) -> "tuple[torch.Tensor, torch.Tensor]":
     return weight, bias
 
 
+class LibraryVision:
+    """The library's own forward pass, in the model's dtype: what runs in half precision, and where a family has other parts."""
+
+    def __init__(self, model: Any) -> None:
+        """Of a transformers CLIP."""
+        self.features, self.dtype, self.device = model.get_image_features, model.dtype, model.device
+        self.images = IMAGES if self.device.type == "cpu" else ON_DEVICE
+
+    def __call__(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """Vectors (n, dim) of pixels (n, 3, height, width), projected, not normalised."""
+        out = self.features(pixel_values=pixels.to(self.dtype))
+        found: torch.Tensor = getattr(out, "pooler_output", out)  # transformers 4 gave the bare tensor
+        return found
+
+
 class LeanClip:
     """Prepares pictures and turns them into vectors; use one from `lean_clip`, which has compared it."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
-        """Of a transformers CLIP and its image processor. Raises AttributeError, KeyError or ValueError where they are others."""
-        self.pixels, self.vision = ClipPixels(processor), ClipVision(model)
-        self.images = self.vision.images
+    def __init__(self, pixels: ClipPixels, vision: ClipVision | LibraryVision) -> None:
+        """Prepare by `pixels`, compute by `vision`."""
+        self.pixels, self.vision, self.images = pixels, vision, vision.images
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The pixels (3, height, width) float32 of an RGB image."""
@@ -124,18 +140,21 @@ class LeanClip:
         """Vectors (n, dim) float32 of prepared pictures."""
         import torch
 
-        with torch.inference_mode():
-            return np.asarray(self.vision(torch.from_numpy(np.stack(pictures)).to(self.vision.device)).cpu().numpy(), np.float32)
+        device = self.vision.device
+        with torch.inference_mode(), own_stream(device):
+            return to_host(self.vision(to_device(torch.from_numpy(np.stack(pictures)), device)))
 
 
 def lean_clip(model: Any, processor: Any, own: Callable[[Sequence[Image.Image]], Vectors]) -> LeanClip | None:
     """`model` with less work, where it gives the vectors of `own`, the way of the library; else None."""
-    try:
-        lean = LeanClip(model, processor)
-        noise = np.random.default_rng(0)
-        pictures = [Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in SAMPLES]
-        wanted, found = own(pictures), lean.vectors([lean.prepare(p) for p in pictures])
-        same = found.shape == wanted.shape and not difference(found, wanted)
-    except Exception:  # whatever another family, or another version of a library, does not have
-        return None
-    return lean if same else None
+    noise = np.random.default_rng(0)
+    pictures = [Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in SAMPLES]
+    for vision in (ClipVision, LibraryVision):
+        try:
+            lean = LeanClip(ClipPixels(processor), vision(model))
+            wanted, found = own(pictures), lean.vectors([lean.prepare(p) for p in pictures])
+            if found.shape == wanted.shape and not difference(found, wanted, close_for(model.dtype)):
+                return lean
+        except Exception:  # whatever another family, or another version of a library, does not have
+            continue
+    return None

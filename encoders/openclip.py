@@ -15,9 +15,9 @@ from encoders.base import Vectors
 from encoders.clip_halves import Counts, Row
 from encoders.clip_images import as_stored
 from encoders.clip_modes import Parts
+from encoders.clip_vision import IMAGES
 from encoders.models import is_folder, model_options
 from encoders.timing import timed
-from encoders.towers import IMAGES
 from schemas.errors import JobError
 from schemas.models import ModelSpec
 

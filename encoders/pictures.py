@@ -1,9 +1,10 @@
 """Image files to vectors: decoding and preparing run beside the model, never more than a few batches ahead.
 
 On a CPU each core takes a few files, decodes and prepares them and computes their vectors, so that no core waits for
-another. On another device threads decode the next batches while it computes the present one.
+another. For another device as many threads decode the next batches, and two batches are in flight.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from encoders.backends.cores import cores, one_core_each
+from encoders.backends.flight import in_flight
 from encoders.base import Progress, Vectors
 from encoders.batching import Positions, run_batches
-from encoders.images import THREADS, Treatment, open_image, upright_rgb
+from encoders.images import Treatment, open_image, upright_rgb
+from encoders.threads import usable_cores
 from encoders.timing import share
 from schemas.errors import RowError
+
+AHEAD = 2  # batches that are decoded before the device asks for them
 
 
 class PictureModel(Protocol):
@@ -45,10 +50,10 @@ def encode_pictures(
     """Put the vectors of image files into the rows of `out` (n, dim or fewer); why files cannot be read, by position."""
     on_cpu = model.device == "cpu"
     workers = min(cores(), len(values)) if on_cpu else 1
-    pool = one_core_each(cores()) if on_cpu and values else None
+    pool = (one_core_each(cores()) if on_cpu else in_flight(model.device)) if values else None
     batches = plan_pictures(len(values), model.images, workers)
     start = time.perf_counter()
-    with nullcontext() if on_cpu else ThreadPoolExecutor(THREADS, thread_name_prefix="decode") as decoders:
+    with nullcontext() if on_cpu else ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as decoders:
         work = _Work(values, model, out.shape[1], treat, decoders)
         run_batches(batches, work.forward, out, progress, pool=pool)
     share("decode", time.perf_counter() - start, *np.sum(work.spent or [(0, 0)], axis=0))
@@ -75,6 +80,8 @@ class _Work:
         self.errors: dict[int, RowError] = {}
         self.spent: list[tuple[float, float]] = []  # by batch: seconds of decoding, and of the model
         self._ahead: dict[int, Future[Any]] = {}
+        self._next = 0  # the first file that no decoder was asked for
+        self._asking = threading.Lock()
 
     def forward(self, positions: Positions) -> Vectors:
         """Vectors (n, dim) of the files at `positions`; NaN for those that cannot be read."""
@@ -92,12 +99,17 @@ class _Work:
     def _opened(self, positions: list[int]) -> list[Any]:
         if self.decoders is None:
             return [self._open(i) for i in positions]
-        for done in [i for i in self._ahead if i < positions[0]]:
-            del self._ahead[done]  # a batch that is halved is asked for again, an earlier one is not
-        for i in range(positions[0], min(len(self.values), positions[-1] + 1 + 2 * self.model.images)):
-            if i not in self._ahead:
+        with self._asking:
+            for i in positions:  # those of a batch that was halved are decoded again
+                if i not in self._ahead:
+                    self._ahead[i] = self.decoders.submit(self._open, i)
+            wanted = [self._ahead.pop(i) for i in positions]
+            self._next = max(self._next, positions[-1] + 1)
+            end = min(len(self.values), positions[-1] + 1 + AHEAD * self.model.images)
+            for i in range(self._next, end):
                 self._ahead[i] = self.decoders.submit(self._open, i)
-        return [self._ahead[i].result() for i in positions]
+            self._next = max(self._next, end)
+        return [future.result() for future in wanted]
 
     def _open(self, position: int) -> Any:
         """The prepared picture, or why there is none."""

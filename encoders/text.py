@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from encoders.backends.cores import run_on_cores
 from encoders.backends.unpadded import OnTokens
 from encoders.backends.way import way_of
 from encoders.base import Encoding, Groups, LoadedLate, Progress, Role, Vectors
@@ -129,8 +128,8 @@ class TextEncoder(LoadedLate):
         vectors: Vectors = np.empty((len(seen), self.dim), np.float32)
         if texts.ids is not None:
             assert self._way is not None
-            padded = run_on_cores(seen, partial(self._encode_tokens, texts), vectors, progress, self.budget, self.workers, self._computing)
-            return Encoding(vectors, tokens=int(seen.sum()), padded=padded if self._way.pads else int(seen.sum()))
+            padded = self._way.run(seen, partial(self._encode_tokens, texts), vectors, progress, self.budget, self.workers, self._computing)
+            return Encoding(vectors, tokens=int(seen.sum()), padded=padded)
         with self._computing, self._tokenising:
             padded = run_padded(seen, partial(self._encode_padded, texts), vectors, progress, self.budget)
         return Encoding(vectors, tokens=int(seen.sum()), padded=padded)

@@ -6,10 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
+from encoders.backends.flight import own_stream, to_device, to_host
 from encoders.base import Vectors
-from encoders.clip_vision import LeanClip, lean_clip
+from encoders.clip_vision import IMAGES, LeanClip, lean_clip
 from encoders.images import Scaling
 from encoders.models import EXTRA, is_folder, load_sentence_transformer, model_options
 from schemas.errors import JobError
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 EXPECTED = 'a saved sentence-transformers model (modules.json) or a Hugging Face CLIP folder (config.json with "model_type": "clip")'
-IMAGES = 12  # a batch
 UNLIMITED = 10**9  # tokenizers without a limit of their own say 10**30
 
 
@@ -110,10 +108,11 @@ class SentenceTower(_Seeing):
 
     def _forward(self, features: dict[str, Any]) -> Vectors:
         import torch
-        from sentence_transformers.util import batch_to_device
 
-        with torch.inference_mode():
-            return _float32(self.model(batch_to_device(features, self.model.device))["sentence_embedding"])
+        device = self.model.device
+        with torch.inference_mode(), own_stream(device):
+            there = {k: to_device(v, device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            return to_host(self.model(there)["sentence_embedding"])
 
 
 class ClipTower(_Seeing):
@@ -143,10 +142,10 @@ class ClipTower(_Seeing):
     def _features(self, method: Any, inputs: Mapping[str, "torch.Tensor"]) -> Vectors:
         import torch
 
-        with torch.inference_mode():
-            out = method(**{name: tensor.to(self.model.device) for name, tensor in inputs.items()})
-        # transformers 5 wraps the projected features; 4 gave the bare tensor
-        return _float32(getattr(out, "pooler_output", out))
+        device = self.model.device
+        with torch.inference_mode(), own_stream(device):
+            out = method(**{name: to_device(tensor, device) for name, tensor in inputs.items()})
+            return to_host(getattr(out, "pooler_output", out))  # transformers 5 wraps the projected features; 4 gave the bare tensor
 
 
 def load_tower(name: str, spec: ModelSpec) -> Tower:
@@ -225,7 +224,3 @@ def _scaling(processor: Any) -> Scaling | None:
     if not settings.get("do_resize") or settings.get("do_pad") or settings.get("resample") is None or not (square or short):
         return None
     return Scaling(max(size.values()), square, int(settings["resample"]))
-
-
-def _float32(vectors: "torch.Tensor") -> Vectors:
-    return np.asarray(vectors.float().cpu().numpy(), np.float32)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.backends.cores import cores
+from encoders.backends.packing import padded_rows
 from encoders.backends.unpadded import OnTokens, differs, encoded, unfit
 from encoders.base import Vectors
 
@@ -42,10 +43,7 @@ class OpenVino(OnTokens):
         """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
         import torch
 
-        rows = np.full((len(ids), max(map(len, ids))), self.tokenizer.pad_token_id or 0, np.int64)
-        mask = np.zeros_like(rows)
-        for i, text in enumerate(ids):
-            rows[i, : len(text)], mask[i, : len(text)] = text, 1
+        rows, mask = padded_rows(ids, self.tokenizer.pad_token_id or 0)
         features: dict[str, Any] = {"input_ids": rows, "attention_mask": mask, "token_embeddings": self._infer(rows, mask)}
         features = {k: torch.from_numpy(v) for k, v in features.items()} | {"modality": "text"} | self.prompt_length(prompt)
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Texts of a batch end to end in one row, without padding."""
+"""Texts of a batch: end to end in one row, without padding, or below one another, with it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +37,15 @@ def pack(texts: Sequence[Sequence[int]], padding: int | None = None) -> Packed:
     ids = np.concatenate([np.asarray(t, np.int64) for t in texts])
     starts = np.r_[0, np.cumsum(lengths)]
     return Packed(ids, _places(ids, starts, lengths, padding), starts, _runs(lengths, starts))
+
+
+def padded_rows(texts: Sequence[Sequence[int]], padding: int) -> tuple[Positions, Positions]:
+    """The token ids of `texts` (n, longest), `padding` behind the shorter ones, and 1 where a token is real (n, longest)."""
+    rows = np.full((len(texts), max(map(len, texts))), padding, np.int64)
+    mask = np.zeros_like(rows)
+    for i, text in enumerate(texts):
+        rows[i, : len(text)], mask[i, : len(text)] = text, 1
+    return rows, mask
 
 
 def _places(ids: Positions, starts: Positions, lengths: Positions, padding: int | None) -> Positions:

@@ -43,10 +43,17 @@ def _unfit(transformer: Any, implementation: str) -> str:
     return ""
 
 
-def difference(found: Vectors, wanted: Vectors) -> str:
+def close_for(dtype: Any) -> float:
+    """How far two vectors of a model of this dtype may be apart when batches are cut in another way: some roundings."""
+    import torch
+
+    return max(CLOSE, 16 * float(torch.finfo(dtype).eps))
+
+
+def difference(found: Vectors, wanted: Vectors, close: float = CLOSE) -> str:
     """What to say where vectors differ by more than rounding; empty where they do not."""
     apart = np.linalg.norm(found - wanted, axis=1) / np.maximum(np.linalg.norm(wanted, axis=1), 1e-30)
-    return "" if apart.max() <= CLOSE else f"its vectors differ by {apart.max():.1e}"
+    return "" if apart.max() <= close else f"its vectors differ by {apart.max():.1e}"
 
 
 def padding_place(model: Any) -> int | None:

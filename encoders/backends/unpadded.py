@@ -5,15 +5,17 @@ ids are equal and all vectors differ by less than rounding, everything is put ba
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from encoders.backends import attention, linear
+from encoders.backends.cores import run_on_cores
 from encoders.backends.packing import Packed, pack
-from encoders.backends.switch import difference, padding_place, switch
-from encoders.base import Vectors
-from encoders.batching import TOKENS, Lengths
+from encoders.backends.switch import CLOSE, difference, padding_place, switch
+from encoders.base import Progress, Vectors
+from encoders.batching import TOKENS, Budget, Forward, Lengths
 from encoders.timing import timed
 
 if TYPE_CHECKING:
@@ -55,6 +57,24 @@ class OnTokens:
     def forward(self, ids: Sequence[Sequence[int]], prompt: str = "") -> Vectors:
         """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
         raise NotImplementedError
+
+    def run(
+        self,
+        lengths: Lengths,
+        forward: Forward,
+        out: Vectors,
+        progress: Progress | None,
+        budget: Budget,
+        workers: int | None = None,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> int:
+        """Put `forward` of values of these lengths (n,) into the rows of `out`, in batches of like length; the tokens that it computes.
+
+        `workers` cores compute side by side, as many as torch has threads unless it is given; `turn` is held until the
+        last batches are being computed.
+        """
+        padded = run_on_cores(lengths, forward, out, progress, budget, workers, turn)
+        return padded if self.pads else int(lengths.sum())
 
     def prompt_length(self, prompt: str) -> dict[str, int]:
         """How many tokens are left out of the mean, in a model that leaves out its prompt."""
@@ -119,9 +139,9 @@ def encoded(model: "SentenceTransformer") -> Vectors:
     return np.asarray(model.encode(list(SAMPLES), batch_size=len(SAMPLES), show_progress_bar=False), np.float32)
 
 
-def differs(fast: OnTokens, wanted: Vectors) -> str:
+def differs(fast: OnTokens, wanted: Vectors, close: float = CLOSE) -> str:
     """What differs between `fast` and the library's own `encode`; empty where nothing does."""
-    return tokens_differ(fast) or difference(vectors_of_samples(fast)[:, : wanted.shape[1]], wanted)  # `truncate_dim` gives fewer
+    return tokens_differ(fast) or difference(vectors_of_samples(fast)[:, : wanted.shape[1]], wanted, close)  # `truncate_dim` gives fewer
 
 
 def tokens_differ(fast: OnTokens) -> str:

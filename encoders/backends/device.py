@@ -1,0 +1,58 @@
+"""The forward pass of a sentence-transformers model on a GPU: tokenised once, padded, two batches in flight.
+
+The library's `encode` tokenises a batch, copies it, computes it, waits for it and copies it back, one after the other.
+Here tokenising is done for a whole window beforehand, and the GPU is never waited for while there is a next batch.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from encoders.backends.flight import in_flight, own_stream, to_device, to_host
+from encoders.backends.packing import padded_rows
+from encoders.backends.switch import close_for
+from encoders.backends.unpadded import OnTokens, differs, encoded, unfit
+from encoders.base import Progress, Vectors
+from encoders.batching import Budget, Forward, Lengths, run_padded
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class OnDevice(OnTokens):
+    """A sentence-transformers model that computes where it is; use one from `on_device`, which has compared it."""
+
+    pads = True
+
+    def forward(self, ids: Sequence[Sequence[int]], prompt: str = "") -> Vectors:
+        """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
+        import torch
+
+        rows, mask = (torch.from_numpy(x) for x in padded_rows(ids, self.tokenizer.pad_token_id or 0))
+        device = self.model.device
+        with torch.inference_mode(), own_stream(device):
+            tokens = {"input_ids": to_device(rows, device), "attention_mask": to_device(mask, device)}
+            return to_host(self.model({**tokens, "modality": "text", **self.prompt_length(prompt)})["sentence_embedding"])
+
+    def run(
+        self,
+        lengths: Lengths,
+        forward: Forward,
+        out: Vectors,
+        progress: Progress | None,
+        budget: Budget,
+        workers: int | None = None,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> int:
+        """As `OnTokens.run`, with two batches in flight; `workers` are cores, and do not count here."""
+        return run_padded(lengths, forward, out, progress, budget, in_flight(str(self.model.device)), turn)
+
+
+def on_device(model: "SentenceTransformer") -> tuple[OnDevice | None, str]:
+    """`model` with batches in flight, and how it runs; None, and the reason, where the library must run it."""
+    where = f"{str(model[0].model.dtype).removeprefix('torch.')} on {model.device}" if not unfit(model) else str(model.device)
+    try:
+        reason = unfit(model) or differs(fast := OnDevice(model), encoded(model), close_for(model[0].model.dtype))
+    except Exception as error:  # whatever a family, or another version of a library, does not take
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (None, f"{where}, by the library: {reason}") if reason else (fast, f"{where}, batches in flight")
