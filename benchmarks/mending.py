@@ -25,9 +25,10 @@ def mended(path: Path, index: str) -> dict[str, float]:
     import httpx
     from rich.console import Console
 
+    from jobs.doubt import EVER, Doubt
     from jobs.examine.findings import examined
     from jobs.job_file import load_job
-    from jobs.open_run import EVER, reindexed
+    from jobs.open_run import reindexed
     from jobs.run import run
     from pipelines.targets.cursor import id_ranges, read_ids
 
@@ -44,7 +45,7 @@ def mended(path: Path, index: str) -> dict[str, float]:
         looked = time.perf_counter()
         ids = sum(len(page) for page in read_ids(found.target.connection, found.collection, "", id_ranges(1)[0]))
         read = time.perf_counter()
-        sent = reindexed(found, EVER)
+        sent = reindexed(found, Doubt(EVER))
         done = time.perf_counter()
         assert sent == ids, (sent, ids)
         httpx.delete(f"{found.target.spec.weaviate.url}/v1/schema/{found.collection.name}", timeout=600).raise_for_status()

@@ -24,7 +24,6 @@ from jobs.submit import submit
 from jobs.telling import Say, counted, speaker, tell_faults
 from pipelines.load import Plan
 from pipelines.sources import Shard
-from pipelines.targets.delivery import LOST
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import WarpbeamError
 from schemas.fingerprints import STORED, STORED_JOB
@@ -89,7 +88,7 @@ def loaded(found: Findings, plan: Plan, beam_args: Sequence[str], console: Conso
         outcome = executed(plan, beam_args, console, quiet)
     if outcome.error is None:
         try:
-            run.end(bool(outcome.counters.get(LOST)))
+            run.end(outcome.counters)
         except WarpbeamError as error:
             outcome.error = error
     return outcome

@@ -4,7 +4,7 @@ from typing import Any
 
 from jobs.examine.findings import Findings
 from jobs.incremental import is_tracked
-from jobs.open_run import open_since
+from jobs.open_run import open_run
 from jobs.telling import counted
 from jobs.verify.findings import Check, Wrong, uuids_in
 from jobs.verify.id_sets import CollectionIds, SourceIds
@@ -70,7 +70,8 @@ def _own(found: Findings, page: Ids, tenant: str) -> list[bytes]:
 def indexed_check(found: Findings, wrong: Wrong) -> Check:
     """Whether the server may have stored objects without indexing them: a run did not end, or filters do not find what is there."""
     assert found.collection
-    since = open_since(found.collection.definition, found.job.name or "")
+    doubt = open_run(found.collection.definition, found.job.name or "")
+    since = doubt.first if doubt else None
     hidden = wrong.counts["unindexed"]
     figures = {"open_since": since.isoformat() if since else None, "unindexed": hidden}
     said = []

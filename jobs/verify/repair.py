@@ -6,9 +6,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from jobs.chosen import Chosen
+from jobs.doubt import EVER, Doubt
 from jobs.examine.findings import Findings
 from jobs.execute import problem_of
-from jobs.open_run import EVER, reindexed
+from jobs.open_run import reindexed
 from jobs.run import loaded, plan_of
 from jobs.telling import counted, speaker
 from jobs.verify.objects import Pass
@@ -63,7 +64,7 @@ def repaired(found: Findings, result: Pass, verification: Verification, console:
     """Send again what the indexes do not have, and load the rows that are wrong again. Raises JobError, WorldError."""
     say = speaker(console, quiet)
     if _hidden(verification):
-        sent = reindexed(found, EVER)
+        sent = reindexed(found, Doubt(EVER))
         say(f"All that the job wrote was sent again, so that the server indexes it whole: {counted(sent, 'object')}.")
     say(f"Loading {counted(sum(map(len, result.rows_again.values())), 'row')} again.")
     outcome = loaded(found, repair_plan(found, result), (), console, quiet)

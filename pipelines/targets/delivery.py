@@ -30,6 +30,7 @@ PASSING = (  # words of per-object errors that a healthy server takes back: the 
 )
 BROKEN_OFF = ("deadline exceeded", "context canceled", "connection re", "shutting down")  # of these: the object may be half stored
 LOST = "lost"  # requests and objects of which nobody knows how far the server came
+SETTLED = "lost/settled"  # those that the server has acknowledged since, when they were sent again
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ class Delivery:
 
     def delivered(self, group: list[Any], reply: Any) -> Reasons:
         """Wait for the reply, and try again what may pass, in smaller requests; the refused messages by position. Raises WorldError."""
+        before = self.lost
+        refused = self._delivered(group, reply)
+        count(SETTLED, self.lost - before)
+        return refused
+
+    def _delivered(self, group: list[Any], reply: Any) -> Reasons:
         pauses = waits(self.spec.retry_s)
         refused: Reasons = {}
         todo = deque([list(range(len(group)))])
@@ -129,8 +136,8 @@ class Delivery:
             code = "object_too_large" if is_too_large(error) else "refused"
             return {0: (code, describe(error))}
         half = len(group) // 2
-        first = self.delivered(group[:half], self.send(group[:half]))
-        second = self.delivered(group[half:], self.send(group[half:]))
+        first = self._delivered(group[:half], self.send(group[:half]))
+        second = self._delivered(group[half:], self.send(group[half:]))
         return first | {half + i: reason for i, reason in second.items()}
 
 

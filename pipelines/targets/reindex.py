@@ -8,7 +8,7 @@ beginning, so these go out with vectors a trifle apart, and then as they are.
 They are read by the cursor, which reads the objects themselves: a filter finds only what is indexed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,17 @@ from schemas.errors import WorldError
 from schemas.fingerprints import STORED_JOB
 
 AT_ONCE = 500  # objects that are read with their vectors
+Doubtful = Callable[[int], bool]  # of a time in milliseconds since 1970, by the server's clock
 TRIES = AT_ONCE.bit_length()  # the last one sends each object alone
 
 
-def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: str, ids: Range, since_ms: int) -> int:
-    """Send again the objects of `job` in a range of ids that were written at `since_ms` (the server's clock) or later; gives how many.
+def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: str, ids: Range, doubtful: Doubtful) -> int:
+    """Send again the objects of `job` in a range of ids that were written at a `doubtful` time; gives how many.
 
     What the collection does not say of an object (which job wrote it) is taken as said. Raises WorldError.
     """
     kept, sent = everything(collection), 0
-    for after, count in _runs(target, collection, tenant, ids, since_ms):
+    for after, count in _runs(target, collection, tenant, ids, doubtful):
         found = list(results(target.connection, collection, kept, tenant, after, count))
         own = [stored_message(r, collection, kept, tenant) for r in found if _wrote(r) in (job, None)]
         with_vectors = [m for m in own if m.vectors or m.vector_bytes]
@@ -51,14 +52,14 @@ def _send(target: WeaviateTarget, messages: Sequence[Any]) -> None:
     raise WorldError(f"Weaviate lost requests {TRIES} times while {len(messages)} objects were sent again; try when it is less busy")
 
 
-def _runs(target: WeaviateTarget, collection: Collection, tenant: str, ids: Range, since_ms: int) -> Iterator[tuple[int, int]]:
-    """Neighbours in the order of ids that were written since then: (the id before the first, as a number; how many)."""
+def _runs(target: WeaviateTarget, collection: Collection, tenant: str, ids: Range, doubtful: Doubtful) -> Iterator[tuple[int, int]]:
+    """Neighbours in the order of ids that were written at a `doubtful` time: (the id before the first, as a number; how many)."""
     before, start, count = ids.first - 1, 0, 0
     for result in ids.results(target.connection, collection, Kept.of(times=True), tenant):
-        late = result.metadata.last_update_time_unix >= since_ms
-        if late:
+        meant = doubtful(result.metadata.last_update_time_unix)
+        if meant:
             start, count = (start, count + 1) if count else (before, 1)
-        if count and (not late or count == AT_ONCE):
+        if count and (not meant or count == AT_ONCE):
             yield start, count
             count = 0
         before = int.from_bytes(uuid_of(result))

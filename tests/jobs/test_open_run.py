@@ -1,6 +1,7 @@
 """The mark of a run that did not end, and what is sent again because of it; against a real Weaviate."""
 
 import json
+import time
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weaviate.util import generate_uuid5
 
+from jobs.doubt import EVER, Doubt, joined
 from jobs.incremental import JOB_DESCRIPTION
-from jobs.open_run import OPEN, _marks, open_since
+from jobs.open_run import OPEN, _marks, open_run
 from pipelines.targets.cursor import LAST, Range
 from pipelines.targets.reindex import _nudged, reindex
 from pipelines.targets.weaviate import WeaviateTarget
@@ -48,11 +50,11 @@ def description(load: Load) -> str:
     return str(next(p for p in definition(load)["properties"] if p["name"] == STORED_JOB)["description"])
 
 
-def leave_open(load: Load, **marks: datetime) -> None:
+def leave_open(load: Load, **marks: datetime | Doubt) -> None:
     """What a run that was killed leaves."""
     found = definition(load)
     prop = next(p for p in found["properties"] if p["name"] == STORED_JOB)
-    prop["description"] = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
+    prop["description"] = JOB_DESCRIPTION + OPEN + json.dumps({job: str(since).replace(" ", "T") for job, since in marks.items()})
     httpx.put(f"{load.server.url}/v1/schema/{load.collection}", json=found, timeout=60).raise_for_status()
 
 
@@ -69,7 +71,7 @@ def test_a_run_that_ends_leaves_no_mark(load: Load) -> None:
     code, report = load.run(job_of(load))
     assert code == 0, report
     assert description(load) == JOB_DESCRIPTION
-    assert open_since(definition(load), "job") is None
+    assert open_run(definition(load), "job") is None
 
 
 def test_after_a_run_that_did_not_end_what_it_wrote_is_sent_again(load: Load) -> None:
@@ -87,6 +89,23 @@ def test_after_a_run_that_did_not_end_what_it_wrote_is_sent_again(load: Load) ->
     assert list(_marks(description(load))) == ["other"]  # another job's run is its own affair
     code = load.command("run", job).exit_code
     assert code == 0 and list(_marks(description(load))) == ["other"]
+
+
+def test_only_what_was_written_in_a_span_of_lost_requests_is_sent_again(load: Load) -> None:
+    """Two runs, and requests of the first were lost: what the second one wrote later stays as it is."""
+    load.run(job_of(load))
+    first = updated(load)
+    time.sleep(1.1 - time.time() % 1)  # the mark has whole seconds
+    load.run(job_of(load, 40))
+    times = updated(load)
+    begin, end = (datetime.fromtimestamp(f(first.values()) / 1000, timezone.utc) for f in (min, max))
+    mark = Doubt(datetime.now(timezone.utc) + HOUR, ((begin - timedelta(seconds=1), (end + timedelta(seconds=1)).replace(microsecond=0)),))
+    assert all(times[i] == first[i] for i in first) and len(times) == 40
+    leave_open(load, job=mark)
+    text = " ".join(load.command("run", job_of(load, 40)).output.split())
+    assert "at times when requests were lost" in text and "30 objects sent again" in text, text
+    after = updated(load)
+    assert {i for i in after if after[i] != times[i]} == set(first)
 
 
 def test_what_was_written_long_before_stays(load: Load) -> None:
@@ -109,7 +128,7 @@ def test_verify_names_an_open_run_and_mends_it(load: Load) -> None:
     assert updated(load) == times  # it only reads
     assert load.command("verify", job, "--repair").exit_code == 0
     assert all(updated(load)[i] > times[i] for i in times)
-    assert open_since(definition(load), "job") is None
+    assert open_run(definition(load), "job") is None
 
 
 def test_a_server_that_goes_away_leaves_the_mark(load: Load) -> None:
@@ -118,9 +137,9 @@ def test_a_server_that_goes_away_leaves_the_mark(load: Load) -> None:
     load.run(job)
     code = load.command("run", job_of(load, 31), "--set", "target.retry_s=1", "--set", "target.weaviate.grpc=127.0.0.1:1").exit_code
     assert code == 3
-    assert open_since(definition(load), "job") is not None
+    assert open_run(definition(load), "job") is not None
     assert load.command("run", job_of(load, 31)).exit_code == 0
-    assert open_since(definition(load), "job") is None and len(load.objects()) == 31
+    assert open_run(definition(load), "job") is None and len(load.objects()) == 31
 
 
 def rich(load: Load) -> str:
@@ -159,9 +178,9 @@ def test_an_object_with_everything_is_the_same_afterwards(load: Load) -> None:
         collection = target.collection()
     assert collection is not None
     with closing(WeaviateTarget(spec, collection)) as target:
-        assert reindex(target, collection, "job", "", ALL, max(times.values()) + 1) == 0
+        assert reindex(target, collection, "job", "", ALL, lambda ms: ms > max(times.values())) == 0
         assert updated(load) == times
-        assert reindex(target, collection, "job", "", ALL, 0) == 2
+        assert reindex(target, collection, "job", "", ALL, Doubt(EVER).covers) == 2
     after = load.objects()
     assert plain(after)[uuid] == plain(before)[uuid]
     assert plain(after) == plain(before) and all(updated(load)[i] > times[i] for i in times)
@@ -176,13 +195,19 @@ def test_a_vector_apart_is_another_one_and_hardly_so(numbers: list[float]) -> No
     assert np.isinf(other[-1]) or abs(float(other[-1]) - float(vector[-1])) <= np.spacing(abs(vector[-1]))
 
 
-@given(st.dictionaries(st.text(max_size=20), st.datetimes(timezones=st.just(timezone.utc)), max_size=4))
-def test_marks_are_read_as_they_were_written(marks: dict[str, datetime]) -> None:
-    text = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(timezone.utc)).map(lambda t: t.replace(microsecond=0))
+DOUBTS = st.builds(
+    lambda since, spans: Doubt(since, joined(spans)), TIMES, st.lists(st.tuples(TIMES, TIMES).map(lambda s: tuple(sorted(s))))
+)
+
+
+@given(st.dictionaries(st.text(max_size=20), DOUBTS, max_size=4))
+def test_marks_are_read_as_they_were_written(marks: dict[str, Doubt]) -> None:
+    text = JOB_DESCRIPTION + OPEN + json.dumps({job: str(doubt) for job, doubt in marks.items()})
     found = {"properties": [{"name": STORED_JOB, "description": text}]}
-    assert {job: open_since(found, job) for job in marks} == marks
+    assert {job: open_run(found, job) for job in marks} == marks
 
 
 @pytest.mark.parametrize("text", ["", "mine", OPEN, OPEN + "[]", OPEN + "{", OPEN + '{"job": 3}', OPEN + '{"job": "today"}'])
 def test_what_a_person_wrote_there_is_no_mark(text: str) -> None:
-    assert open_since({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
+    assert open_run({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
