@@ -23,8 +23,10 @@ ENV PYTHONUNBUFFERED=1 \
     WARPBEAM_MODELS=/models/fetched
 RUN useradd --uid 10001 --create-home warpbeam \
     && install --directory --owner=warpbeam /models /models/hub /models/fetched /job
+# torch wants a newer setuptools than some bases have. Below /install it would be copied over the old one, and mix with it.
+RUN python -m pip install "setuptools>=77.0.3"
 
-# What is installed below /install is copied into the images; pip's leftovers stay here.
+# What is installed below /install is copied into the images; pip's leftovers stay here, and tests and libraries for linkers.
 FROM python AS code
 WORKDIR /opt/warpbeam
 COPY pyproject.toml setup.py constraints.txt README.md warpbeam.py ./
@@ -36,17 +38,20 @@ COPY jobs jobs
 FROM code AS cpu-packages
 ARG CPU_PIP_OPTIONS=""
 ARG WORKER_EXTRAS="models,dataflow"
-RUN python -m pip install --prefix=/install ${CPU_PIP_OPTIONS} --constraint constraints.txt ".[${WORKER_EXTRAS}]"
+RUN python -m pip install --prefix=/install ${CPU_PIP_OPTIONS} --constraint constraints.txt ".[${WORKER_EXTRAS}]" \
+    && find /install \( -type d -name tests -o -name '*.a' \) -prune -exec rm -r {} +
 
 FROM code AS gpu-packages
 ARG GPU_PIP_OPTIONS=""
 ARG WORKER_EXTRAS="models,dataflow"
-RUN python -m pip install --prefix=/install ${GPU_PIP_OPTIONS} --constraint constraints.txt ".[${WORKER_EXTRAS}]"
+RUN python -m pip install --prefix=/install ${GPU_PIP_OPTIONS} --constraint constraints.txt ".[${WORKER_EXTRAS}]" \
+    && find /install \( -type d -name tests -o -name '*.a' \) -prune -exec rm -r {} +
 
 FROM code AS serve-packages
 ARG CPU_PIP_OPTIONS=""
 ARG SERVE_EXTRAS="models,serve"
-RUN python -m pip install --prefix=/install ${CPU_PIP_OPTIONS} --constraint constraints.txt ".[${SERVE_EXTRAS}]"
+RUN python -m pip install --prefix=/install ${CPU_PIP_OPTIONS} --constraint constraints.txt ".[${SERVE_EXTRAS}]" \
+    && find /install \( -type d -name tests -o -name '*.a' \) -prune -exec rm -r {} +
 
 FROM python AS cpu
 ARG MODELS=deploy/models

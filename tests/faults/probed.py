@@ -1,12 +1,15 @@
 """`warpbeam` as `python -m jobs.cli` starts it; beside that, each live figure is appended to the file that FIGURES names.
 
 So the values that went through an encoder and the acknowledged objects are known to the last, also of a job that is killed.
+The mark of the open run moves on each second, and not each minute, for these runs last only some.
 """
 
 import os
 
+import jobs.open_run
 import pipelines.metrics
 
+jobs.open_run.BEAT_S = 1.0
 _file = os.open(os.environ["FIGURES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 _tick = pipelines.metrics.tick
 
