@@ -18,12 +18,6 @@ class Doubt:
     since: datetime | None
     spans: tuple[Span, ...] = ()
 
-    @property
-    def first(self) -> datetime:
-        """The beginning of it all."""
-        begins = [begin for begin, _ in self.spans] + ([self.since] if self.since else [])
-        return min(begins, default=EVER)
-
     def covers(self, ms: int) -> bool:
         """Whether what was written at `ms` (milliseconds since 1970) is in doubt."""
         at = EVER + timedelta(milliseconds=ms)

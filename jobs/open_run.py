@@ -1,8 +1,8 @@
 """The mark of a run that has not ended: by it the next one knows that the server may have stored objects without indexing them.
 
 It stands in the collection itself, in the description of the property `warpbeam_job`, so it is there whatever machine
-runs next: for each job with an open run when it wrote what is in doubt. A run in this process moves the mark on, and
-keeps the spans in which requests were lost. See docs/decisions/0008-after-a-kill.md.
+runs next: for each job with an open run when that began, by the server's clock. It is written only while the run writes no
+objects. How far the run has come is noted beside its rejected rows (jobs/noted.py). See docs/decisions/0008-after-a-kill.md.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 from jobs.doubt import CLOCK, Doubt
 from jobs.examine.findings import Findings
 from jobs.incremental import JOB_DESCRIPTION, is_tracked
+from jobs.noted import Noted
 from jobs.telling import Say, counted
 from jobs.verify.ids import READERS, tenants_of
 from pipelines.metrics import live
@@ -30,9 +31,10 @@ OPEN = "; runs that have not ended, and since when: "
 BEAT_S = 60.0
 
 
-def open_run(definition: Mapping[str, Any], job: str) -> Doubt | None:
-    """What of all that `job` wrote is in doubt, by the class's definition; None where its last run ended."""
-    return _marks(_description(definition)).get(job)
+def open_since(definition: Mapping[str, Any], job: str) -> datetime | None:
+    """When the run of `job` began that has not ended, by the class's definition; None where its last run ended."""
+    since = _marks(_description(definition)).get(job)
+    return datetime.fromisoformat(since) if since else None
 
 
 def _description(definition: Mapping[str, Any]) -> str:
@@ -40,24 +42,23 @@ def _description(definition: Mapping[str, Any]) -> str:
     return str(found[0] or "") if found else ""
 
 
-def _marks(description: str) -> dict[str, Doubt]:
+def _marks(description: str) -> dict[str, str]:
     """The open runs by job; none where a person wrote something else there."""
     try:
         marks = json.loads(description.partition(OPEN)[2] or "{}")
-        return {str(job): Doubt.parse(since) for job, since in marks.items()}
+        return {str(job): str(datetime.fromisoformat(since)) for job, since in marks.items()}
     except (ValueError, AttributeError, TypeError):
         return {}
 
 
-def _mark(target: WeaviateTarget, job: str, doubt: Doubt | None) -> None:
+def _mark(target: WeaviateTarget, job: str, since: datetime | None) -> None:
     """Write the mark of `job` into the collection, or take it away. Raises JobError (not allowed), WorldError."""
     path = f"/v1/schema/{target.spec.collection}"
     definition = target.connection.get(path)
     marks = {k: v for k, v in _marks(_description(definition)).items() if k != job}
-    if doubt is not None:
-        marks[job] = doubt
-    told = {name: str(one) for name, one in marks.items()}
-    text = JOB_DESCRIPTION + (OPEN + json.dumps(told, sort_keys=True) if told else "")
+    if since is not None:
+        marks[job] = since.isoformat(timespec="seconds")
+    text = JOB_DESCRIPTION + (OPEN + json.dumps(marks, sort_keys=True) if marks else "")
     if text != _description(definition):
         for prop in definition["properties"]:
             if prop["name"] == STORED_JOB:
@@ -74,23 +75,30 @@ class OpenRun:
         self.found, self.say, self.beats = found, say, beats
         self.job, self.target = found.job.name or "", found.target
         self.marks = is_tracked(found.collection)
-        self.doubt, self.figures = Doubt(self._now()), (0, 0)
+        self.noted = Noted(found.job)
+        self.figures = 0, 0
+        self._starts()
+
+    def _starts(self) -> None:
+        self.begun = self._now()
+        self.doubt = Doubt(self.begun)
 
     def _now(self) -> datetime:
         return self.target.connection.server_time() - CLOCK
 
     def begin(self) -> None:
         """Mend what an earlier run left in doubt, then mark this one as open. Raises WorldError."""
-        before = open_run(self.target.connection.get(f"/v1/schema/{self.target.spec.collection}"), self.job) if self.marks else None
-        if before is not None:
-            at = "at times when requests were lost, and " * bool(before.spans)
+        begun = open_since(self.target.connection.get(f"/v1/schema/{self.target.spec.collection}"), self.job) if self.marks else None
+        if begun is not None:
+            doubt = self.noted.read(begun) or Doubt(begun)
+            at = "at times when requests were lost, and " * bool(doubt.spans)
             self.say(
-                f"The last run of this job did not end (or still runs): what it wrote {at}since {before.since:%Y-%m-%d %H:%M:%S} UTC is sent again."
+                f"The last run of this job did not end (or still runs): what it wrote {at}since {doubt.since:%Y-%m-%d %H:%M:%S} UTC is sent again."
             )
-            self.say(f"{counted(reindexed(self.found, before), 'object')} sent again, so that the server indexes them whole.")
-            self.doubt = Doubt(self._now())
+            self.say(f"{counted(reindexed(self.found, doubt), 'object')} sent again, so that the server indexes them whole.")
+            self._starts()
         try:
-            self._store(self.doubt)
+            self._mark(self.begun)
         except JobError as error:
             self.marks = False
             self.say(f"Note: the collection does not take the mark of an open run ({error}); after a kill, use `warpbeam verify --repair`.")
@@ -98,20 +106,20 @@ class OpenRun:
     def end(self, counters: Mapping[str, int]) -> None:
         """Mend what this run left in doubt, and take the mark away. Raises WorldError."""
         if counters.get(LOST):
-            self._move(counters)
-            sent = reindexed(self.found, self.doubt.ended())
+            sent = reindexed(self.found, self._moved(counters).ended())
             self.say(f"Connections were lost: {counted(sent, 'object')} sent again, so that the server indexes them whole.")
-        self._store(None)
+        self._mark(None)
+        self.noted.forget()
 
-    def _store(self, doubt: Doubt | None) -> None:
+    def _mark(self, since: datetime | None) -> None:
         if self.marks:
-            _mark(self.target, self.job, doubt)
+            _mark(self.target, self.job, since)
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """While the block lasts the mark moves on: what was written before is acknowledged, but for the spans in which requests were lost."""
+        """While the block lasts it is noted what was acknowledged, and when requests were lost."""
         stop = Event()
-        thread = Thread(target=self._beat, args=(stop,), name="mark", daemon=True)
+        thread = Thread(target=self._beat, args=(stop,), name="note", daemon=True)
         if self.beats:
             thread.start()
         try:
@@ -123,10 +131,10 @@ class OpenRun:
 
     def _beat(self, stop: Event) -> None:
         while not stop.wait(BEAT_S):
-            with suppress(JobError, WorldError):  # an older mark says more than is needed, and never less
-                self._store(self._move(live()))
+            with suppress(JobError, WorldError, OSError):  # an older note says more than is needed, and never less
+                self.noted.write(self.begun, self._moved(live()))
 
-    def _move(self, counters: Mapping[str, int]) -> Doubt:
+    def _moved(self, counters: Mapping[str, int]) -> Doubt:
         """What is in doubt now. The counters are older than the time that is asked for, so nothing falls between two spans."""
         figures = counters.get(LOST, 0), counters.get(SETTLED, 0)
         troubled = figures != self.figures or figures[0] != figures[1]

@@ -4,7 +4,7 @@ from typing import Any
 
 from jobs.examine.findings import Findings
 from jobs.incremental import is_tracked
-from jobs.open_run import open_run
+from jobs.open_run import open_since
 from jobs.telling import counted
 from jobs.verify.findings import Check, Wrong, uuids_in
 from jobs.verify.id_sets import CollectionIds, SourceIds
@@ -70,15 +70,12 @@ def _own(found: Findings, page: Ids, tenant: str) -> list[bytes]:
 def indexed_check(found: Findings, wrong: Wrong) -> Check:
     """Whether the server may have stored objects without indexing them: a run did not end, or filters do not find what is there."""
     assert found.collection
-    doubt = open_run(found.collection.definition, found.job.name or "")
-    since = doubt.first if doubt else None
+    since = open_since(found.collection.definition, found.job.name or "")
     hidden = wrong.counts["unindexed"]
     figures = {"open_since": since.isoformat() if since else None, "unindexed": hidden}
     said = []
     if since is not None:
-        said.append(
-            f"a run that began or was seen last at {since:%Y-%m-%d %H:%M:%S} UTC did not end (or still runs); the next run mends what it left"
-        )
+        said.append(f"a run that began at {since:%Y-%m-%d %H:%M:%S} UTC did not end (or still runs); the next run mends what it left")
     if hidden:
         said.append(f"{counted(hidden, 'object')} are stored, and no filter finds them; `warpbeam verify --repair` sends them again")
     return Check("indexed", not said, "; ".join(said) or "the last run ended, and filters find what is there", figures)

@@ -15,9 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weaviate.util import generate_uuid5
 
-from jobs.doubt import EVER, Doubt, joined
+import jobs.open_run
+from jobs.doubt import EVER, Doubt
 from jobs.incremental import JOB_DESCRIPTION
-from jobs.open_run import OPEN, _marks, open_run
+from jobs.job_file import load_job
+from jobs.noted import Noted
+from jobs.open_run import OPEN, _marks, open_since
+from pipelines.targets.connection import Connection
 from pipelines.targets.cursor import LAST, Range
 from pipelines.targets.reindex import _nudged, reindex
 from pipelines.targets.weaviate import WeaviateTarget
@@ -50,11 +54,11 @@ def description(load: Load) -> str:
     return str(next(p for p in definition(load)["properties"] if p["name"] == STORED_JOB)["description"])
 
 
-def leave_open(load: Load, **marks: datetime | Doubt) -> None:
+def leave_open(load: Load, **marks: datetime) -> None:
     """What a run that was killed leaves."""
     found = definition(load)
     prop = next(p for p in found["properties"] if p["name"] == STORED_JOB)
-    prop["description"] = JOB_DESCRIPTION + OPEN + json.dumps({job: str(since).replace(" ", "T") for job, since in marks.items()})
+    prop["description"] = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
     httpx.put(f"{load.server.url}/v1/schema/{load.collection}", json=found, timeout=60).raise_for_status()
 
 
@@ -71,7 +75,7 @@ def test_a_run_that_ends_leaves_no_mark(load: Load) -> None:
     code, report = load.run(job_of(load))
     assert code == 0, report
     assert description(load) == JOB_DESCRIPTION
-    assert open_run(definition(load), "job") is None
+    assert open_since(definition(load), "job") is None
 
 
 def test_after_a_run_that_did_not_end_what_it_wrote_is_sent_again(load: Load) -> None:
@@ -99,13 +103,57 @@ def test_only_what_was_written_in_a_span_of_lost_requests_is_sent_again(load: Lo
     load.run(job_of(load, 40))
     times = updated(load)
     begin, end = (datetime.fromtimestamp(f(first.values()) / 1000, timezone.utc) for f in (min, max))
-    mark = Doubt(datetime.now(timezone.utc) + HOUR, ((begin - timedelta(seconds=1), (end + timedelta(seconds=1)).replace(microsecond=0)),))
+    doubt = Doubt(datetime.now(timezone.utc) + HOUR, ((begin - timedelta(seconds=1), (end + timedelta(seconds=1)).replace(microsecond=0)),))
     assert all(times[i] == first[i] for i in first) and len(times) == 40
-    leave_open(load, job=mark)
+    began = begin.replace(microsecond=0) - HOUR
+    noted(load).write(began, doubt)
+    leave_open(load, job=began)
     text = " ".join(load.command("run", job_of(load, 40)).output.split())
     assert "at times when requests were lost" in text and "30 objects sent again" in text, text
     after = updated(load)
     assert {i for i in after if after[i] != times[i]} == set(first)
+    assert not Path(noted(load).path).exists()
+
+
+def noted(load: Load) -> Noted:
+    return Noted(load_job(load.folder / "job.yaml"))
+
+
+def test_what_another_run_noted_and_what_cannot_be_read_says_nothing(load: Load) -> None:
+    job_of(load)
+    file, now = noted(load), datetime.now(timezone.utc).replace(microsecond=0)
+    assert file.read(now) is None
+    file.write(now, Doubt(now + HOUR))
+    assert file.read(now) == Doubt(now + HOUR) and file.read(now - HOUR) is None
+    for text in ("", "{", "[]", "3", '{"begun": 3, "doubt": ""}', json.dumps({"begun": now.isoformat(), "doubt": "?"})):
+        Path(file.path).write_text(text)
+        assert file.read(now) is None
+    file.forget()
+    file.forget()
+    assert not Path(file.path).exists()
+
+
+def test_the_class_is_not_changed_while_objects_are_written(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change would leave objects out of its indexes that the server acknowledged; how far a run has come is in a file."""
+    changes, seen, put, write = [], [], Connection.put, Noted.write
+
+    def changed(self: Connection, path: str, body: Any) -> Any:
+        changes.append(path)
+        return put(self, path, body)
+
+    def wrote(self: Noted, begun: datetime, doubt: Doubt) -> None:
+        write(self, begun, doubt)
+        seen.append((len(changes), self.read(begun), begun))
+
+    monkeypatch.setattr(Connection, "put", changed)
+    monkeypatch.setattr(Noted, "write", wrote)
+    monkeypatch.setattr(jobs.open_run, "BEAT_S", 0.05)
+    job = job_of(load, 3000)
+    assert load.command("run", job, "--set", "target.timeout_s=1", "--set", "target.max_objects_per_s=1000").exit_code == 0
+    assert len(changes) == 2 and len(seen) > 5  # before the first object, and after the last
+    assert {n for n, _, _ in seen} == {1}
+    assert seen[-1][1].since > seen[-1][2] and not seen[-1][1].spans
+    assert not Path(noted(load).path).exists()
 
 
 def test_what_was_written_long_before_stays(load: Load) -> None:
@@ -128,7 +176,7 @@ def test_verify_names_an_open_run_and_mends_it(load: Load) -> None:
     assert updated(load) == times  # it only reads
     assert load.command("verify", job, "--repair").exit_code == 0
     assert all(updated(load)[i] > times[i] for i in times)
-    assert open_run(definition(load), "job") is None
+    assert open_since(definition(load), "job") is None
 
 
 def test_a_server_that_goes_away_leaves_the_mark(load: Load) -> None:
@@ -137,9 +185,9 @@ def test_a_server_that_goes_away_leaves_the_mark(load: Load) -> None:
     load.run(job)
     code = load.command("run", job_of(load, 31), "--set", "target.retry_s=1", "--set", "target.weaviate.grpc=127.0.0.1:1").exit_code
     assert code == 3
-    assert open_run(definition(load), "job") is not None
+    assert open_since(definition(load), "job") is not None
     assert load.command("run", job_of(load, 31)).exit_code == 0
-    assert open_run(definition(load), "job") is None and len(load.objects()) == 31
+    assert open_since(definition(load), "job") is None and len(load.objects()) == 31
 
 
 def rich(load: Load) -> str:
@@ -195,19 +243,13 @@ def test_a_vector_apart_is_another_one_and_hardly_so(numbers: list[float]) -> No
     assert np.isinf(other[-1]) or abs(float(other[-1]) - float(vector[-1])) <= np.spacing(abs(vector[-1]))
 
 
-TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(timezone.utc)).map(lambda t: t.replace(microsecond=0))
-DOUBTS = st.builds(
-    lambda since, spans: Doubt(since, joined(spans)), TIMES, st.lists(st.tuples(TIMES, TIMES).map(lambda s: tuple(sorted(s))))
-)
-
-
-@given(st.dictionaries(st.text(max_size=20), DOUBTS, max_size=4))
-def test_marks_are_read_as_they_were_written(marks: dict[str, Doubt]) -> None:
-    text = JOB_DESCRIPTION + OPEN + json.dumps({job: str(doubt) for job, doubt in marks.items()})
+@given(st.dictionaries(st.text(max_size=20), st.datetimes(timezones=st.just(timezone.utc)), max_size=4))
+def test_marks_are_read_as_they_were_written(marks: dict[str, datetime]) -> None:
+    text = JOB_DESCRIPTION + OPEN + json.dumps({job: since.isoformat() for job, since in marks.items()})
     found = {"properties": [{"name": STORED_JOB, "description": text}]}
-    assert {job: open_run(found, job) for job in marks} == marks
+    assert {job: open_since(found, job) for job in marks} == marks
 
 
 @pytest.mark.parametrize("text", ["", "mine", OPEN, OPEN + "[]", OPEN + "{", OPEN + '{"job": 3}', OPEN + '{"job": "today"}'])
 def test_what_a_person_wrote_there_is_no_mark(text: str) -> None:
-    assert open_run({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
+    assert open_since({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
