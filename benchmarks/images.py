@@ -8,6 +8,7 @@ a seeded rule and saved as JPEG of 800 x 800 and 1600 x 1200. The models are of 
 and warm before the clock starts:
 - encode: `SentenceTransformer.encode` of pictures that Pillow opened, at the best of several batch sizes;
 - encoder: Warpbeam's encoder, from the bytes of the files;
+- reduced: the same with `image_decoding: reduced`, whose vectors differ a little;
 - job: `warpbeam run`, from Parquet to the last acknowledged object, into a flat index;
 - forward: the model alone on prepared pixels, with the library's forward pass, at the best of several batch sizes.
 Prints a table with medians, spreads and CPU time; writes benchmarks/results/images.json. Needs `make env` and scikit-image.
@@ -41,7 +42,7 @@ MODELS = {
     "small": {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 4},
     "vit-b-32": {},
 }
-ROWS = ("encode", "encoder", "job", "forward")
+ROWS = ("encode", "encoder", "reduced", "job", "forward")
 BATCHES = (4, 8, 16, 32)
 
 
@@ -114,7 +115,7 @@ def encoder(files: list[bytes], asked: dict[str, Any]) -> tuple[dict[str, float]
     from encoders.clip import ClipEncoder
     from schemas.models import ModelSpec
 
-    made = ClipEncoder(ModelSpec(name=asked["model"], device="cpu"), {})
+    made = ClipEncoder(ModelSpec(name=asked["model"], device="cpu", image_decoding="reduced" if asked["row"] == "reduced" else "exact"), {})
     made.encode(files[:8], "image")
     return clocked(lambda: made.encode(files, "image").vectors)
 
@@ -189,7 +190,9 @@ def one(asked: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     files = pq.read_table(Path(asked["folder"]) / "photos.parquet").column("photo").to_pylist()[: asked["n"]]
-    figures, vectors = {"encode": encode, "encoder": encoder, "job": job, "forward": forward}[asked["row"]](files, asked)
+    figures, vectors = {"encode": encode, "encoder": encoder, "reduced": encoder, "job": job, "forward": forward}[asked["row"]](
+        files, asked
+    )
     np.save(Path(asked["folder"]) / f"{asked['row']}.npy", vectors)
     print("\n" + json.dumps(figures), flush=True)
 
