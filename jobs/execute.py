@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import PurePosixPath
 from threading import Thread
@@ -57,6 +58,7 @@ class Outcome:
     counters: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     remote: Remote | None = None  # the job on other machines, as soon as it is submitted
+    broke: datetime | None = None  # when its workers were lost first, if any were
 
     def live(self) -> dict[str, int]:
         """The counters so far: this process's own, or those that the service tells."""
@@ -106,6 +108,7 @@ def _work(plan: Plan, beam_args: Sequence[str], outcome: Outcome) -> None:
                 outcome.remote = Remote(Service.of(beam_args), result, count=count)
             result.wait_until_finish()
         outcome.counters = counters_of(result)
+        outcome.broke = outcome.remote.broke() if outcome.remote else None
     except BaseException as error:
         why = outcome.remote.why if outcome.remote else ""
         outcome.error, outcome.counters = RuntimeError(why) if why else error, outcome.live()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Any
 
-from jobs.doubt import CLOCK, Doubt
+from jobs.doubt import CLOCK, EVER, Doubt
 from jobs.examine.findings import Findings
 from jobs.incremental import JOB_DESCRIPTION, is_tracked
 from jobs.noted import Noted
@@ -29,6 +29,7 @@ from schemas.fingerprints import STORED_JOB
 
 OPEN = "; runs that have not ended, and since when: "
 BEAT_S = 60.0
+NOTICED = timedelta(minutes=10)  # before a cluster notices that a worker is lost: its heartbeats, a request's time, clocks that differ
 
 
 def open_since(definition: Mapping[str, Any], job: str) -> datetime | None:
@@ -103,11 +104,17 @@ class OpenRun:
             self.marks = False
             self.say(f"Note: the collection does not take the mark of an open run ({error}); after a kill, use `warpbeam verify --repair`.")
 
-    def end(self, counters: Mapping[str, int]) -> None:
-        """Mend what this run left in doubt, and take the mark away. Raises WorldError."""
-        if counters.get(LOST):
-            sent = reindexed(self.found, self._moved(counters).ended())
-            self.say(f"Connections were lost: {counted(sent, 'object')} sent again, so that the server indexes them whole.")
+    def end(self, counters: Mapping[str, int], broke: datetime | None = None) -> None:
+        """Mend what this run left in doubt, and take the mark away. Raises WorldError.
+
+        `broke`: when workers on other machines were lost first; what they had sent, nobody counted.
+        """
+        if counters.get(LOST) or broke:
+            doubt = self._moved(counters).ended() if counters.get(LOST) else Doubt(max(self.begun, broke - NOTICED if broke else EVER))
+            what = "Connections" if counters.get(LOST) else "Workers"
+            self.say(
+                f"{what} were lost: {counted(reindexed(self.found, doubt), 'object')} sent again, so that the server indexes them whole."
+            )
         self._mark(None)
         self.noted.forget()
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, PortableOptions
 
-from jobs.flink.rest import HOLDING, FlinkJob, cancel, counters, failure, flink_jobs, free_slots, not_started
+from jobs.flink.rest import HOLDING, FlinkJob, cancel, counters, failure, first_failure, flink_jobs, free_slots, not_started
 from pipelines.metrics import NAMESPACE
 from schemas.errors import JobError, WarpbeamError, WorldError
 
@@ -162,6 +163,10 @@ class Remote:
         if seconds > limit:
             self.why = f"WorldError: no SDK worker took up its work in {seconds:,.0f} s ({task[:60]} waits): {STUCK}"
             cancel(flink, job.id)
+
+    def broke(self) -> datetime | None:
+        """When workers or tasks of it were lost first; None if none were, or nobody can be asked. Raises WorldError."""
+        return first_failure(self.service.flink, self.id) if self.service.flink and self.id and self.job is not None else None
 
     def cancel(self) -> None:
         """Cancel it, and wait until it has gone. Raises JobError (it has gone already), WorldError."""

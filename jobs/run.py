@@ -88,7 +88,7 @@ def loaded(found: Findings, plan: Plan, beam_args: Sequence[str], console: Conso
         outcome = executed(plan, beam_args, console, quiet)
     if outcome.error is None:
         try:
-            run.end(outcome.counters)
+            run.end(outcome.counters, outcome.broke)
         except WarpbeamError as error:
             outcome.error = error
     return outcome

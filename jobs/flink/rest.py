@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -12,6 +13,7 @@ from schemas.errors import WorldError
 
 TIMEOUT_S = 5
 HOLDING = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING")  # states of a job that has or wants slots
+KEPT, HISTORY = 16, 1000  # failures that a JobManager remembers unless it is told otherwise, and that are asked for
 SUM = "beam:metric:user:sum_int64:v1"  # the name of Beam's counters in its monitoring data
 
 
@@ -65,6 +67,15 @@ def failure(address: str, job: str) -> str:
     """What the job's tasks failed with last, as text; empty if nothing has failed."""
     history = ask(address, f"/jobs/{job}/exceptions?maxExceptions=1")["exceptionHistory"]["entries"]
     return str(history[0]["stacktrace"]) if history else ""
+
+
+def first_failure(address: str, job: str) -> datetime | None:
+    """When tasks of the job failed first, by the JobManager's clock; None if nothing has, the beginning of time where it forgot. Raises WorldError."""
+    history = ask(address, f"/jobs/{job}/exceptions?maxExceptions={HISTORY}")["exceptionHistory"]
+    failed = [entry["timestamp"] for entry in history["entries"]]
+    if not failed:
+        return None
+    return datetime.fromtimestamp(0 if history["truncated"] or len(failed) >= KEPT else min(failed) / 1000, timezone.utc)
 
 
 def not_started(address: str, job: str) -> tuple[str, float]:
