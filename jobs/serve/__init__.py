@@ -147,9 +147,9 @@ def _answer(app: Any, listening: socket.socket, vectors: dict[str, ServedVector]
         if remark := vectors[name].remark:
             console.print(f"{escape(name)}: {escape(remark)}", highlight=False)
 
-    for served in vectors.values():
-        served.start(failed, loaded)
-    with _signals(server):
+    with _signals(server):  # from here on, since whoever reads "loaded" may end it
+        for served in vectors.values():
+            served.start(failed, loaded)
         server.run(sockets=[listening])
     for served in vectors.values():
         served.stop()
