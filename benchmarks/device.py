@@ -14,9 +14,9 @@ Prints a table; writes benchmarks/results/device-DEVICE-DTYPE.json.
 import argparse
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +60,8 @@ def waited(device: str) -> None:
 def encoded(encoder: Any, texts: Sequence[str]) -> Any:
     """Vectors (n, dim) of windows of `texts`, which two threads hand over, as `pipelines.vectorize` does."""
     windows = [texts[i : i + WINDOW] for i in range(0, len(texts), WINDOW)]
-    found: list[Any] = [None] * len(windows)
-    waiting, lock = iter(range(len(windows))), threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                i = next(waiting, None)
-            if i is None:
-                return
-            found[i] = encoder.encode(windows[i]).vectors
-
-    threads = [threading.Thread(target=work) for _ in range(encoder.callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return np.concatenate(found)
+    with ThreadPoolExecutor(encoder.callers) as threads:
+        return np.concatenate([found.vectors for found in threads.map(encoder.encode, windows)])
 
 
 def forward_of(model: Any, texts: Sequence[str], tokens: int, device: str) -> Callable[[], Any]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from traceback import clear_frames
 from typing import Any, NamedTuple
@@ -134,6 +134,15 @@ def run_batches(
             progress(len(batch))
 
 
+@contextmanager
+def given_on(turn: AbstractContextManager[Any] | None) -> Iterator[Callable[[], None]]:
+    """Within the block `turn` is held, until what this gives is called."""
+    with ExitStack() as held:
+        if turn:
+            held.enter_context(turn)
+        yield held.close
+
+
 def run_padded(
     lengths: Lengths,
     forward: Forward,
@@ -148,12 +157,10 @@ def run_padded(
     How fast it was decides the size of later batches. With a `pool`, several are under way; `turn` is held until the last
     ones are, so that whoever waits for it goes on without a gap.
     """
-    with ExitStack() as held:
-        if turn:
-            held.enter_context(turn)
+    with given_on(turn) as last:
         used, start = budget.tokens, time.perf_counter()
         batches = plan_batches(lengths, used, max(ROWS, used // SHORT))
-        run_batches(batches, forward, out, progress, pool, budget, lengths, held.close)
+        run_batches(batches, forward, out, progress, pool, budget, lengths, last)
         budget.measured(used, int(lengths.sum()), time.perf_counter() - start)
     return padded_tokens(lengths, batches)
 

@@ -9,6 +9,7 @@ It is taken only after a comparison with the model's own vectors; else the libra
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class ClipVision:
         factor = QUICK_GELU if config.hidden_act == "quick_gelu" else None
         self.layers = [_Layer(layer, config.num_attention_heads, factor) for layer in tower.encoder.layers]
         self.project, self.device = model.visual_projection, model.device
-        self.images = max(4, min(ON_DEVICE, TOKENS // int(tower.embeddings.num_positions))) if self.device.type == "cpu" else ON_DEVICE
+        self.images = max(4, min(32, TOKENS // int(tower.embeddings.num_positions)))  # a batch of a core
 
     def __call__(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Vectors (n, dim) of pixels (n, 3, height, width), projected, not normalised."""
@@ -113,10 +114,11 @@ def _joined(layers: Sequence[Any]) -> "tuple[torch.Tensor, torch.Tensor]":
 class LibraryVision:
     """The library's own forward pass, in the model's dtype: what runs in half precision, and where a family has other parts."""
 
+    images = IMAGES
+
     def __init__(self, model: Any) -> None:
         """Of a transformers CLIP."""
         self.features, self.dtype, self.device = model.get_image_features, model.dtype, model.device
-        self.images = IMAGES if self.device.type == "cpu" else ON_DEVICE
 
     def __call__(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """Vectors (n, dim) of pixels (n, 3, height, width), projected, not normalised."""
@@ -130,7 +132,8 @@ class LeanClip:
 
     def __init__(self, pixels: ClipPixels, vision: ClipVision | LibraryVision) -> None:
         """Prepare by `pixels`, compute by `vision`."""
-        self.pixels, self.vision, self.images = pixels, vision, vision.images
+        self.pixels, self.vision = pixels, vision
+        self.images = vision.images if vision.device.type == "cpu" else ON_DEVICE
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The pixels (3, height, width) float32 of an RGB image."""
@@ -149,12 +152,12 @@ def lean_clip(model: Any, processor: Any, own: Callable[[Sequence[Image.Image]],
     """`model` with less work, where it gives the vectors of `own`, the way of the library; else None."""
     noise = np.random.default_rng(0)
     pictures = [Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in SAMPLES]
-    for vision in (ClipVision, LibraryVision):
-        try:
-            lean = LeanClip(ClipPixels(processor), vision(model))
-            wanted, found = own(pictures), lean.vectors([lean.prepare(p) for p in pictures])
-            if found.shape == wanted.shape and not difference(found, wanted, close_for(model.dtype)):
-                return lean
-        except Exception:  # whatever another family, or another version of a library, does not have
-            continue
+    with suppress(Exception):  # whatever another family, or another version of a library, does not have
+        pixels, wanted = ClipPixels(processor), own(pictures)
+        for vision in (ClipVision, LibraryVision):
+            with suppress(Exception):  # the same
+                lean = LeanClip(pixels, vision(model))
+                found = lean.vectors([lean.prepare(p) for p in pictures])
+                if found.shape == wanted.shape and not difference(found, wanted, close_for(model.dtype)):
+                    return lean
     return None

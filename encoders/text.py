@@ -128,8 +128,9 @@ class TextEncoder(LoadedLate):
         vectors: Vectors = np.empty((len(seen), self.dim), np.float32)
         if texts.ids is not None:
             assert self._way is not None
-            padded = self._way.run(seen, partial(self._encode_tokens, texts), vectors, progress, self.budget, self.workers, self._computing)
-            return Encoding(vectors, tokens=int(seen.sum()), padded=padded)
+            run, forward = self._way.runner(self.workers), partial(self._encode_tokens, texts)
+            padded = run(seen, forward, vectors, progress, self.budget, turn=self._computing)
+            return Encoding(vectors, tokens=int(seen.sum()), padded=padded if self._way.pads else int(seen.sum()))
         with self._computing, self._tokenising:
             padded = run_padded(seen, partial(self._encode_padded, texts), vectors, progress, self.budget)
         return Encoding(vectors, tokens=int(seen.sum()), padded=padded)

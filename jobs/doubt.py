@@ -7,7 +7,7 @@ from itertools import pairwise
 
 EVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 CLOCK = timedelta(seconds=2)  # the server tells its time to the second
-MOST = 20  # spans: more would make the mark long, and the gaps between them are short by then
+MOST = 20  # spans: with more, the gaps between them are short, and every object is compared with each span
 Span = tuple[datetime, datetime]
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Any
 
-from jobs.doubt import CLOCK, EVER, Doubt
+from jobs.doubt import CLOCK, Doubt
 from jobs.examine.findings import Findings
 from jobs.incremental import JOB_DESCRIPTION, is_tracked
 from jobs.noted import Noted
@@ -109,14 +109,15 @@ class OpenRun:
 
         `broke`: when workers on other machines were lost first; what they had sent, nobody counted.
         """
-        if counters.get(LOST) or broke:
-            doubt = self._moved(counters).ended() if counters.get(LOST) else Doubt(max(self.begun, broke - NOTICED if broke else EVER))
-            what = "Connections" if counters.get(LOST) else "Workers"
-            self.say(
-                f"{what} were lost: {counted(reindexed(self.found, doubt), 'object')} sent again, so that the server indexes them whole."
-            )
+        if counters.get(LOST):
+            self._mend("Connections", self._moved(counters).ended())
+        elif broke:
+            self._mend("Workers", Doubt(max(self.begun, broke - NOTICED)))
         self._mark(None)
         self.noted.forget()
+
+    def _mend(self, what: str, doubt: Doubt) -> None:
+        self.say(f"{what} were lost: {counted(reindexed(self.found, doubt), 'object')} sent again, so that the server indexes them whole.")
 
     def _mark(self, since: datetime | None) -> None:
         if self.marks:

@@ -2,13 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from functools import cache
 from threading import Barrier
 from typing import Any
 
 from encoders.base import Progress, Vectors
-from encoders.batching import Budget, Forward, Lengths, Pool, padded_tokens, plan_batches, run_batches
+from encoders.batching import Budget, Forward, Lengths, Pool, given_on, padded_tokens, plan_batches, run_batches
 
 
 def cores() -> int:
@@ -40,10 +40,8 @@ def run_on_cores(
     workers = workers or cores()
     batches = plan_batches(lengths, budget.shared(int(lengths.sum()), workers))
     pool = one_core_each(workers) if workers > 1 and len(batches) > 1 else None
-    with ExitStack() as held:
-        if turn:
-            held.enter_context(turn)
-        run_batches(batches, forward, out, progress, pool, budget, lengths, held.close)
+    with given_on(turn) as last:
+        run_batches(batches, forward, out, progress, pool, budget, lengths, last)
     return padded_tokens(lengths, batches)
 
 

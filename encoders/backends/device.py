@@ -4,16 +4,16 @@ The library's `encode` tokenises a batch, copies it, computes it, waits for it a
 Here tokenising is done for a whole window beforehand, and the GPU is never waited for while there is a next batch.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from encoders.backends.flight import in_flight, own_stream, to_device, to_host
 from encoders.backends.packing import padded_rows
 from encoders.backends.switch import close_for
 from encoders.backends.unpadded import OnTokens, differs, encoded, unfit
-from encoders.base import Progress, Vectors
-from encoders.batching import Budget, Forward, Lengths, run_padded
+from encoders.base import Vectors
+from encoders.batching import run_padded
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -34,25 +34,20 @@ class OnDevice(OnTokens):
             tokens = {"input_ids": to_device(rows, device), "attention_mask": to_device(mask, device)}
             return to_host(self.model({**tokens, "modality": "text", **self.prompt_length(prompt)})["sentence_embedding"])
 
-    def run(
-        self,
-        lengths: Lengths,
-        forward: Forward,
-        out: Vectors,
-        progress: Progress | None,
-        budget: Budget,
-        workers: int | None = None,
-        turn: AbstractContextManager[Any] | None = None,
-    ) -> int:
-        """As `OnTokens.run`, with two batches in flight; `workers` are cores, and do not count here."""
-        return run_padded(lengths, forward, out, progress, budget, in_flight(str(self.model.device)), turn)
+    def runner(self, workers: int | None) -> Callable[..., int]:
+        """As `OnTokens.runner`, with two batches in flight; cores do not count here."""
+        return partial(run_padded, pool=in_flight(str(self.model.device)))
 
 
 def on_device(model: "SentenceTransformer") -> tuple[OnDevice | None, str]:
     """`model` with batches in flight, and how it runs; None, and the reason, where the library must run it."""
-    where = f"{str(model[0].model.dtype).removeprefix('torch.')} on {model.device}" if not unfit(model) else str(model.device)
+    if reason := unfit(model):
+        return None, f"{model.device}, by the library: {reason}"
+    dtype = model[0].model.dtype
+    where = f"{str(dtype).removeprefix('torch.')} on {model.device}"
     try:
-        reason = unfit(model) or differs(fast := OnDevice(model), encoded(model), close_for(model[0].model.dtype))
+        fast = OnDevice(model)
+        reason = differs(fast, encoded(model), close_for(dtype))
     except Exception as error:  # whatever a family, or another version of a library, does not take
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return (None, f"{where}, by the library: {reason}") if reason else (fast, f"{where}, batches in flight")

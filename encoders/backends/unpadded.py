@@ -4,8 +4,8 @@ Taken only where it is the same model: when a model is loaded, some texts are en
 ids are equal and all vectors differ by less than rounding, everything is put back and the library's own `encode` runs.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from encoders.backends import attention, linear
 from encoders.backends.cores import run_on_cores
 from encoders.backends.packing import Packed, pack
 from encoders.backends.switch import CLOSE, difference, padding_place, switch
-from encoders.base import Progress, Vectors
-from encoders.batching import TOKENS, Budget, Forward, Lengths
+from encoders.base import Vectors
+from encoders.batching import TOKENS, Lengths
 from encoders.timing import timed
 
 if TYPE_CHECKING:
@@ -58,23 +58,9 @@ class OnTokens:
         """Vectors (n, dim) float32 of texts by their token ids, `prompt` included; not cut to the job's `dimensions`."""
         raise NotImplementedError
 
-    def run(
-        self,
-        lengths: Lengths,
-        forward: Forward,
-        out: Vectors,
-        progress: Progress | None,
-        budget: Budget,
-        workers: int | None = None,
-        turn: AbstractContextManager[Any] | None = None,
-    ) -> int:
-        """Put `forward` of values of these lengths (n,) into the rows of `out`, in batches of like length; the tokens that it computes.
-
-        `workers` cores compute side by side, as many as torch has threads unless it is given; `turn` is held until the
-        last batches are being computed.
-        """
-        padded = run_on_cores(lengths, forward, out, progress, budget, workers, turn)
-        return padded if self.pads else int(lengths.sum())
+    def runner(self, workers: int | None) -> Callable[..., int]:
+        """What takes lengths, `forward`, rows, progress, budget and `turn`, and runs all batches: `run_on_cores`, with so many cores."""
+        return partial(run_on_cores, workers=workers)
 
     def prompt_length(self, prompt: str) -> dict[str, int]:
         """How many tokens are left out of the mean, in a model that leaves out its prompt."""

@@ -1,7 +1,8 @@
 """Which way a text model computes: what the job says, else the fastest here with equal vectors.
 
-On a GPU, torch with batches in flight. On a CPU without padding, torch is as fast as OpenVINO in float32. A family that cannot do without padding is about twice as fast
-through OpenVINO as in the library (docs/decisions/0012-openvino.md), so it goes there where OpenVINO is installed.
+On a GPU, torch with batches in flight. On a CPU without padding, torch is as fast as OpenVINO in float32. A family that
+cannot do without padding is about twice as fast through OpenVINO as in the library (docs/decisions/0012-openvino.md), so
+it goes there where OpenVINO is installed.
 """
 
 from typing import TYPE_CHECKING

@@ -13,7 +13,7 @@ from schemas.errors import WorldError
 
 TIMEOUT_S = 5
 HOLDING = ("INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING")  # states of a job that has or wants slots
-KEPT, HISTORY = 16, 1000  # failures that a JobManager remembers unless it is told otherwise, and that are asked for
+KEPT = 16  # failures that a JobManager remembers unless it is told otherwise
 SUM = "beam:metric:user:sum_int64:v1"  # the name of Beam's counters in its monitoring data
 
 
@@ -71,7 +71,7 @@ def failure(address: str, job: str) -> str:
 
 def first_failure(address: str, job: str) -> datetime | None:
     """When tasks of the job failed first, by the JobManager's clock; None if nothing has, the beginning of time where it forgot. Raises WorldError."""
-    history = ask(address, f"/jobs/{job}/exceptions?maxExceptions={HISTORY}")["exceptionHistory"]
+    history = ask(address, f"/jobs/{job}/exceptions?maxExceptions={KEPT}")["exceptionHistory"]
     failed = [entry["timestamp"] for entry in history["entries"]]
     if not failed:
         return None
