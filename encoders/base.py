@@ -36,6 +36,11 @@ class LoadedLate:
     made_of: ClassVar[tuple[str, ...]] = ("spec",)  # the arguments of __init__, kept under their names
     callers = 1
 
+    @property
+    def grouped(self) -> bool:
+        """Whether a value's vector depends on its object's other values."""
+        return False
+
     def __getstate__(self) -> dict[str, Any]:
         """The arguments."""
         return {name: getattr(self, name) for name in self.made_of}
@@ -51,6 +56,7 @@ class Encoder(Protocol):
     dim: int
     modalities: frozenset[str]  # "text", "image"
     callers: int  # threads that may encode at a time
+    grouped: bool  # whether a value's vector depends on its object's other values
 
     def encode(
         self,

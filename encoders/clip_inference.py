@@ -64,7 +64,7 @@ class ClipInference(LoadedLate):
         return "text" in self.modalities and self._half("text").strict
 
     @property
-    def pads_together(self) -> bool:
+    def grouped(self) -> bool:
         """Whether an object's texts are padded to its longest one, so that a text's vector depends on the others."""
         return "text" in self.modalities and self._half("text").together
 

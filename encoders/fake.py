@@ -17,6 +17,7 @@ class FakeEncoder:
     """Unit vectors that depend only on the value: equal values, equal vectors."""
 
     callers = 1
+    grouped = False
     modalities = frozenset({"text", "image"})
     max_tokens = None
 

@@ -1,6 +1,6 @@
 """The container's huggingface mode: sentences through the bare transformer, pooled, and their mean as the text's vector."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,7 @@ from encoders.backends.bare import bare
 from encoders.backends.cores import run_on_cores
 from encoders.base import Encoding, Progress, Vectors
 from encoders.batching import Lengths, Positions, run_padded
+from encoders.distinct import distinct_values, share_progress
 from encoders.models import budget_of, model_options
 from encoders.punkt import sentence_tokenizer, sentences
 from encoders.saved_tokenizer import count_tokens, load_tokenizer
@@ -155,29 +156,6 @@ def _sums(rows: Vectors, owner: Positions, n: int) -> Vectors:
         starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
         sums[owner[starts]] = np.add.reduceat(rows, starts, axis=0)
     return sums
-
-
-def distinct_values(values: Iterable[str]) -> tuple[list[str], Positions]:
-    """Each value once, in order, and for each of `values` where it stands there."""
-    places: dict[str, int] = {}
-    index = np.array([places.setdefault(v, len(places)) for v in values], np.int64)
-    return list(places), index
-
-
-def share_progress(progress: Progress | None, parts: int, whole: int) -> Progress | None:
-    """A progress for `parts` that reports `whole` in the same proportion; of no parts, all is done at once."""
-    if progress is None:
-        return None
-    if parts == 0:
-        progress(whole)
-    done = 0
-
-    def step(n: int) -> None:
-        nonlocal done
-        before, done = done * whole // parts, done + n
-        progress(done * whole // parts - before)
-
-    return step
 
 
 def load_transformer(name: str, spec: ModelSpec) -> tuple[Any, Any]:

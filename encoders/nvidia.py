@@ -42,6 +42,7 @@ class NvidiaEncoder:
     """A model of NVIDIA's service: text2vec, or multi2vec where the vector reads images."""
 
     callers = 1
+    grouped = False
 
     def __init__(self, spec: VectorSpec) -> None:
         """Keep addresses and names: the job's, else the collection's, else Weaviate's defaults; nothing is asked yet. Raises JobError."""

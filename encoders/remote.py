@@ -45,6 +45,7 @@ class RemoteEncoder:
         self.inference = self.model.inference_url or InferenceSpec.model_validate({})
         self.settings: dict[str, Any] = spec.module.settings if spec.module else {}
         self.multi = spec.module.kind == "multi" if spec.module else any(m != "text" for m in spec.own_fields)
+        self.grouped = self.multi  # an object's values go in one request
         self.modalities = frozenset(_modalities(spec) if self.multi else ["text"])
         self.prompts = dict(spec.prompts)
         self.service = Service(self.inference.token, self.inference.concurrency)

@@ -12,7 +12,8 @@ from encoders.backends.unpadded import unpadded
 from encoders.base import Encoding, Progress, Vectors
 from encoders.batching import Lengths, Positions, run_batches, run_padded
 from encoders.container_mode import QUANTIZED
-from encoders.huggingface_mode import POOLINGS, HuggingFace, Request, distinct_values, share_progress
+from encoders.distinct import distinct_values, share_progress
+from encoders.huggingface_mode import POOLINGS, HuggingFace, Request
 from encoders.models import budget_of, load_sentence_transformer
 from encoders.saved_tokenizer import UNLIMITED, as_saved, count_tokens, load_tokenizer, token_limit
 from encoders.timing import timed

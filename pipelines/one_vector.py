@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from encoders.base import Encoder, Encoding, Progress
+from encoders.distinct import encode_distinct
 from pipelines.combine import combine
 from pipelines.combine_weaviate import combine_weaviate
 from pipelines.compose import Parts, compose
@@ -42,7 +43,7 @@ def vectorize_objects(
 ) -> Outcome:
     """The vector that `spec` describes for each row of `batch`; rows that cannot have it are in `reasons`."""
     parts = parts_of(batch, spec, chunked)
-    encodings = [encoder.encode(p.values, p.modality, progress=progress, groups=p.owner) for p in parts]
+    encodings = [encode_distinct(encoder, p.values, p.modality, progress, p.owner) for p in parts]
     vectors, owner, weights = _stacked(parts, encodings, encoder.dim)
     combined, present, reasons = _combined(spec, vectors, owner, weights, batch.num_rows)
     for part, encoding in zip(parts, encodings, strict=True):

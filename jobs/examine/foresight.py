@@ -147,7 +147,7 @@ def _cut_alike(encoder: Encoder, parts: Sequence[Parts], tokens: Sequence[int] |
 
 def _neighbours(encoder: Encoder, parts: Sequence[Parts], tokens: Sequence[int] | None) -> Iterator[Found]:
     """Objects with texts of different lengths, where the model pads all to the longest and looks at the padding."""
-    if not tokens or not getattr(encoder, "pads_together", False):
+    if not tokens or not encoder.grouped:
         return
     seen = np.minimum(tokens, getattr(encoder, "max_tokens", None) or np.iinfo(np.int64).max)
     owner, place = np.unique(_owners(parts, "text"), return_inverse=True)
