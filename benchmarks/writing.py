@@ -4,8 +4,8 @@
 
 Objects with three properties (a text, a number, an int) and one vector, into fresh collections of a real Weaviate. Each row
 is a process of its own, all rows in turn, round by round. Timed:
-- prebuilt messages: `BatchObjects` requests of 512 messages that were built before the clock starts, 1, 2 and 4 of them in
-  flight, each tried once before and the best taken: what the server accepts.
+- prebuilt messages: `BatchObjects` requests of 512 messages that were built and serialised before the clock starts, 1, 2 and
+  4 of them in flight, each tried once before and the best taken: what the server accepts.
 - WeaviateTarget: from Arrow batches in memory to the last acknowledged object, building the same messages.
 - warpbeam run: the pipeline, from the first shard of a Parquet file to the last acknowledged object; Beam's own start and
   the search for duplicate keys are in it.
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +105,20 @@ def built(asked: dict[str, Any]) -> list[Any]:
 def prebuilt(asked: dict[str, Any]) -> dict[str, float]:
     """Send messages that are there."""
     import grpc
-    from weaviate.proto.v1 import batch_pb2, weaviate_pb2_grpc
 
-    made = built(asked)
-    requests = [batch_pb2.BatchObjectsRequest(objects=made[i : i + 512]) for i in range(0, len(made), 512)]
-    with grpc.insecure_channel(asked["grpc"], [("grpc.max_send_message_length", 64 << 20)]) as channel:
-        stub = weaviate_pb2_grpc.WeaviateStub(channel)
-        grpc.channel_ready_future(channel).result(30)
+    from pipelines.targets.messages import request
+
+    made, writer = built(asked), target_of(asked)
+    requests = [request(made[i : i + 512], writer.spec.consistency_level) for i in range(0, len(made), 512)]
+    with closing(writer):
+        grpc.channel_ready_future(writer.connection.channel).result(30)
 
         def send() -> None:
             waiting: deque[Any] = deque()
-            for request in requests:
+            for body in requests:
                 if len(waiting) == asked["variant"]:
                     settle(waiting.popleft())
-                waiting.append(stub.BatchObjects.future(request, timeout=300))
+                waiting.append(writer.connection.batch_objects.future(body, timeout=300))
             while waiting:
                 settle(waiting.popleft())
 

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def environment(worker_id: str, info: Any, control: str = "") -> dict[str, str]:
     """The variables that Beam's SDK harness reads, from what the provision service said."""
-    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from google.protobuf import json_format
 
     def at(url: str) -> str:
         return f'url: "{url}"'

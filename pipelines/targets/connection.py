@@ -92,6 +92,13 @@ class Connection:
         return weaviate_pb2_grpc.WeaviateStub(self.channel)
 
     @property
+    def batch_objects(self) -> Any:
+        """The service's BatchObjects, for requests in their wire format."""
+        from weaviate.proto.v1 import batch_pb2
+
+        return self.channel.unary_unary("/weaviate.v1.Weaviate/BatchObjects", response_deserializer=batch_pb2.BatchObjectsReply.FromString)
+
+    @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The headers as gRPC wants them."""
         return tuple((name.lower(), value) for name, value in self.headers.items())

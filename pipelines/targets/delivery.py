@@ -10,7 +10,7 @@ import grpc
 
 from pipelines.metrics import count
 from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_lost, is_too_large, waits
-from pipelines.targets.messages import pieces
+from pipelines.targets.messages import pieces, request, uuid_of
 from pipelines.targets.pressure import Pressure
 from schemas.errors import WorldError
 from schemas.job import TargetSpec
@@ -51,37 +51,30 @@ class Delivery:
         self.pressure = Pressure()
         self.lost = 0  # requests and objects of which nobody knows how far the server came
 
-    def deliver(self, group: Sequence[Any], size: int) -> bool:
-        """Send messages, at most `size` a request, and wait until they are stored; True if no request was lost on the way.
+    def deliver(self, group: Sequence[bytes], size: int) -> bool:
+        """Send serialised messages, at most `size` a request, and wait until they are stored; True if no request was lost on the way.
 
         Raises WorldError, also where one is refused that was stored before.
         """
         before = self.lost
         for _, piece in pieces(list(group), min(size, self.pressure.objects)):
             for position, (_, reason) in self.delivered(piece, None).items():
-                raise WorldError(f"Weaviate refuses object {piece[position].uuid}, which it has, when it is sent again: {reason}")
+                raise WorldError(f"Weaviate refuses object {uuid_of(piece[position])}, which it has, when it is sent again: {reason}")
         return self.lost == before
 
-    def _request(self, group: list[Any]) -> Any:
-        from weaviate.proto.v1 import base_pb2, batch_pb2
-
-        level = getattr(base_pb2, f"CONSISTENCY_LEVEL_{self.spec.consistency_level}")
-        return batch_pb2.BatchObjectsRequest(objects=group, consistency_level=level)
-
-    def send(self, group: list[Any]) -> Any:
+    def send(self, group: Sequence[bytes]) -> Any:
         """A future of the reply."""
-        return self.connection.stub.BatchObjects.future(
-            self._request(group), timeout=self.spec.timeout_s, metadata=self.connection.metadata
-        )
+        body = request(group, self.spec.consistency_level)
+        return self.connection.batch_objects.future(body, timeout=self.spec.timeout_s, metadata=self.connection.metadata)
 
-    def delivered(self, group: list[Any], reply: Any) -> Reasons:
+    def delivered(self, group: list[bytes], reply: Any) -> Reasons:
         """Wait for the reply, and try again what may pass, in smaller requests; the refused messages by position. Raises WorldError."""
         before = self.lost
         refused = self._delivered(group, reply)
         count(SETTLED, self.lost - before)
         return refused
 
-    def _delivered(self, group: list[Any], reply: Any) -> Reasons:
+    def _delivered(self, group: list[bytes], reply: Any) -> Reasons:
         pauses = waits(self.spec.retry_s)
         refused: Reasons = {}
         todo = deque([list(range(len(group)))])
@@ -105,7 +98,7 @@ class Delivery:
             todo.extendleft(reversed([again[i : i + size] for i in range(0, len(again), size)]))
         return refused
 
-    def _answer(self, group: list[Any], reply: Any) -> _Answer:
+    def _answer(self, group: list[bytes], reply: Any) -> _Answer:
         """What became of `group`; sent now unless there is a reply to wait for. Raises WorldError (no longer allowed to write)."""
         try:
             errors = {e.index: e.error for e in (reply or self.send(group)).result().errors if e.error}
@@ -130,7 +123,7 @@ class Delivery:
         where = grpc_address(self.spec.weaviate)
         return f"Weaviate at {where} did not take {objects} objects within {self.spec.retry_s:g} s: {problem}"
 
-    def _halved(self, group: list[Any], error: grpc.RpcError) -> Reasons:
+    def _halved(self, group: list[bytes], error: grpc.RpcError) -> Reasons:
         """A request that is refused as a whole is halved until the message at fault is alone."""
         if len(group) == 1:
             code = "object_too_large" if is_too_large(error) else "refused"

@@ -1,117 +1,41 @@
-"""Objects as the gRPC messages that Weaviate takes: properties by their type, vectors as bytes straight from numpy."""
+"""Objects as the gRPC messages that Weaviate takes, in their wire format, whole columns at a time."""
 
-import base64
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.targets.values import setter
+from pipelines.targets.wire import (
+    BINARY,
+    FIXED64,
+    LENGTH,
+    VARINT,
+    constant,
+    cut,
+    doubles,
+    field,
+    fixed_bytes,
+    head,
+    joined,
+    rows,
+    sizes,
+    tag,
+    unless_empty,
+    uuid_texts,
+    varint,
+    where,
+)
 from schemas.collection import Property, VectorConfig
 from schemas.columns import FINGERPRINTS, TENANT, UUID, VECTOR
 from schemas.fingerprints import STORED, STORED_JOB
 
-Put = Callable[[Any, str, Any], None]  # puts a value under a name into a Properties message
-
 OBJECTS = 512  # a request: enough to keep the server busy, few enough to be done within its timeout
 BYTES = 8 << 20
-
-
-def _text(message: Any, name: str, value: str) -> None:
-    message.non_ref_properties.fields[name].string_value = value
-
-
-def _number(message: Any, name: str, value: float) -> None:
-    message.non_ref_properties.fields[name].number_value = value
-
-
-def _boolean(message: Any, name: str, value: bool) -> None:
-    message.non_ref_properties.fields[name].bool_value = value
-
-
-def _blob(message: Any, name: str, value: bytes) -> None:
-    message.non_ref_properties.fields[name].string_value = base64.b64encode(value).decode()
-
-
-def _record(message: Any, name: str, value: Mapping[str, Any]) -> None:
-    message.non_ref_properties.fields[name].struct_value.update({k: v for k, v in value.items() if v is not None})
-
-
-def _array(field: str) -> Put:
-    """A setter for a list that has a message type of its own."""
-
-    def put(message: Any, name: str, value: Sequence[Any]) -> None:
-        if value:
-            getattr(message, field).add(prop_name=name).values.extend(value)
-        else:
-            message.empty_list_props.append(name)
-
-    return put
-
-
-def _numbers(message: Any, name: str, value: Sequence[float]) -> None:
-    if value:
-        message.number_array_properties.add(prop_name=name, values_bytes=struct.pack(f"<{len(value)}d", *value))
-    else:
-        message.empty_list_props.append(name)
-
-
-def _object(prop: Property) -> Put:
-    puts = setters(prop.nested)
-
-    def put(message: Any, name: str, value: Mapping[str, Any]) -> None:
-        body = message.object_properties.add(prop_name=name).value
-        body.SetInParent()  # an object with nothing in it is sent too: over a missing one the server falls, and the request with it
-        fill(body, puts, value)
-
-    return put
-
-
-def _objects(prop: Property) -> Put:
-    puts = setters(prop.nested)
-
-    def put(message: Any, name: str, value: Sequence[Mapping[str, Any]]) -> None:
-        if not value:
-            message.empty_list_props.append(name)
-            return
-        array = message.object_array_properties.add(prop_name=name)
-        for item in value:
-            fill(array.values.add(), puts, item)
-
-    return put
-
-
-SETTERS: dict[str, Put] = {
-    **dict.fromkeys(("text", "date", "uuid"), _text),
-    **dict.fromkeys(("int", "number"), _number),
-    **dict.fromkeys(("blob", "blobHash"), _blob),
-    **dict.fromkeys(("geoCoordinates", "phoneNumber"), _record),
-    **dict.fromkeys(("text[]", "date[]", "uuid[]"), _array("text_array_properties")),
-    "boolean": _boolean,
-    "int[]": _array("int_array_properties"),
-    "boolean[]": _array("boolean_array_properties"),
-    "number[]": _numbers,
-}
-
-
-def setter(prop: Property) -> Put:
-    """How a value of `prop` is put into a message; values are as `schemas.objects.coerce` makes them."""
-    if prop.scalar == "object":
-        return _objects(prop) if prop.is_list else _object(prop)
-    return SETTERS[prop.scalar + ("[]" if prop.is_list else "")]
-
-
-def setters(properties: Sequence[Property]) -> dict[str, Put]:
-    """A setter for each property, by name."""
-    return {p.name: setter(p) for p in properties}
-
-
-def fill(message: Any, puts: Mapping[str, Put], values: Mapping[str, Any]) -> None:
-    """Put `values` into a Properties message; null is left out, which is how Weaviate stores it."""
-    for name, value in values.items():
-        if value is not None:
-            puts[name](message, name, value)
+TEXTS, NUMBERS = ("text", "date", "uuid"), ("int", "number")
+SINGLE, MULTI = 1, 2  # VECTOR_TYPE_SINGLE_FP32, VECTOR_TYPE_MULTI_FP32
 
 
 def messages(
@@ -121,45 +45,122 @@ def messages(
     vectors: Mapping[str, VectorConfig],
     tenant: str = "",
     job: str = "",
-) -> list[Any]:
-    """One BatchObject for each row of `batch`: id, tenant, the `properties` it has columns for, its vectors, and its fingerprints."""
+) -> list[bytes]:
+    """A BatchObject for each row of `batch`, serialised: id, tenant, the `properties` it has columns for, its vectors, and its fingerprints."""
     from weaviate.proto.v1 import batch_pb2
 
-    names = [p for p in properties if p.name in batch.schema.names]
-    columns = [(p.name, setter(p), batch.column(p.name).to_pylist()) for p in names]
-    packed = [
-        (config, vector_bytes(batch.column(VECTOR + name))) for name, config in vectors.items() if VECTOR + name in batch.schema.names
-    ]
-    prints = batch.column(FINGERPRINTS).to_pylist() if FINGERPRINTS in batch.schema.names else [[]] * batch.num_rows
-    tenants = batch.column(TENANT).to_pylist() if TENANT in batch.schema.names else [tenant] * batch.num_rows
-    made = []
-    for i, (uuid, own) in enumerate(zip(batch.column(UUID).to_pylist(), tenants, strict=True)):
-        message = batch_pb2.BatchObject(uuid=uuid_text(uuid), collection=collection, tenant=own)
-        body = message.properties
-        for name, put, values in columns:
-            if values[i] is not None:
-                put(body, name, values[i])
-        for config, data in packed:
-            _put_vector(message, config, data[i])
-        if prints[i]:
-            _put_fingerprints(body, prints[i], job)
-        made.append(message)
+    ids = field(batch_pb2.BatchObject, "uuid", rows(uuid_texts(fixed_bytes(batch.column(UUID)))))
+    same = constant(
+        _text_field(batch_pb2.BatchObject, "collection", collection)
+        + (_text_field(batch_pb2.BatchObject, "tenant", tenant) if tenant else b"")
+    )
+    parts = [ids, same, field(batch_pb2.BatchObject, "properties", _properties(batch, properties, job))]
+    if TENANT in batch.schema.names:
+        parts.append(field(batch_pb2.BatchObject, "tenant", batch.column(TENANT).cast(BINARY)))
+    for name, config in vectors.items():
+        if VECTOR + name in batch.schema.names:
+            parts += _vector(config, vector_bytes(batch.column(VECTOR + name)))
+    made: list[bytes] = joined(parts).to_pylist()
     return made
 
 
-def _put_fingerprints(body: Any, prints: Sequence[bytes], job: str) -> None:
-    """What made the object, and the job that wrote it."""
-    body.text_array_properties.add(prop_name=STORED).values.extend(map(uuid_text, prints))
-    body.non_ref_properties.fields[STORED_JOB].string_value = job
+def _properties(batch: pa.RecordBatch, properties: Sequence[Property], job: str) -> pa.Array:
+    """The Properties of each row; null where it has none. Null values are left out, which is how Weaviate stores them."""
+    from weaviate.proto.v1 import batch_pb2
+
+    kind = batch_pb2.BatchObject.Properties
+    entries, others = [pa.nulls(batch.num_rows, BINARY)], []
+    for prop in properties:
+        if prop.name in batch.schema.names:
+            value = _value(prop, batch.column(prop.name))
+            if value is None:
+                others.append(_one_by_one(prop, batch.column(prop.name), whole=True))
+            else:
+                entries.append(_entry(prop.name, value))
+    if FINGERPRINTS in batch.schema.names:
+        prints, there = _fingerprints(batch.column(FINGERPRINTS))
+        others.append(where(there, prints))
+        entries.append(where(there, _entry(STORED_JOB, _texts(pa.array([job] * batch.num_rows)))))
+    return unless_empty(joined([field(kind, "non_ref_properties", unless_empty(joined(entries))), *others]))
 
 
-def _put_vector(message: Any, config: VectorConfig, data: bytes | None) -> None:
-    if data is None:
-        return
+def _entry(name: str, value: pa.Array) -> pa.Array:
+    """An entry of a Struct's fields under `name`."""
+    from google.protobuf.struct_pb2 import Struct
+
+    key = constant(_text_field(Struct.FieldsEntry, "key", name))
+    return field(Struct, "fields", joined([key, field(Struct.FieldsEntry, "value", value)], "emit_null"))
+
+
+def _value(prop: Property, column: pa.Array) -> pa.Array | None:
+    """The values of a scalar property as messages Value; None for other properties."""
+    from google.protobuf.struct_pb2 import Value
+
+    if prop.is_list or prop.scalar == "object":
+        return None
+    if pa.types.is_null(column.type):
+        return column.cast(BINARY)
+    if prop.scalar in TEXTS:
+        return _texts(column)
+    if prop.scalar in NUMBERS:
+        numbers = column.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)
+        return where(column.is_valid(), joined([constant(tag(Value, "number_value", FIXED64)), doubles(numbers)]))
+    if prop.scalar == "boolean":
+        bits = column.fill_null(False).to_numpy(zero_copy_only=False).astype(np.uint8)
+        return where(column.is_valid(), joined([constant(tag(Value, "bool_value", VARINT)), rows(bits[:, None])]))
+    return _one_by_one(prop, column, whole=False)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    from google.protobuf.struct_pb2 import Value
+
+    return field(Value, "string_value", column.cast(BINARY))
+
+
+def _one_by_one(prop: Property, column: pa.Array, whole: bool) -> pa.Array:
+    """What a setter makes of each value: a message Value, or the `whole` Properties with a list or an object."""
+    from weaviate.proto.v1 import batch_pb2
+
+    put = setter(prop)
+
+    def made(value: Any) -> bytes:
+        body = batch_pb2.BatchObject.Properties()
+        put(body, prop.name, value)
+        message = body if whole else body.non_ref_properties.fields[prop.name]
+        return bytes(message.SerializeToString())
+
+    return pa.array([None if v is None else made(v) for v in column.to_pylist()], BINARY)
+
+
+def _fingerprints(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """What made each object, as a list of texts in its Properties, and where there is any."""
+    from weaviate.proto.v1 import base_pb2, batch_pb2
+
+    lengths = column.value_lengths().fill_null(0).to_numpy()
+    texts = uuid_texts(fixed_bytes(column.flatten()))
+    before = np.frombuffer(tag(base_pb2.TextArrayProperties, "values", LENGTH) + varint(texts.shape[1]), np.uint8)
+    values = np.concatenate([np.broadcast_to(before, (len(texts), len(before))), texts], axis=1)
+    content = cut(values, np.r_[0, np.cumsum(lengths)] * values.shape[1])
+    named = joined([constant(_text_field(base_pb2.TextArrayProperties, "prop_name", STORED)), content])
+    return field(batch_pb2.BatchObject.Properties, "text_array_properties", named), pa.array(lengths > 0)
+
+
+def _vector(config: VectorConfig, data: pa.Array) -> list[pa.Array]:
+    """What comes before the vector of each object, and the vector, which is copied only when all is joined; null where `data` is."""
+    from weaviate.proto.v1 import base_pb2, batch_pb2
+
+    lengths = sizes(data)
     if config.unnamed:
-        message.vector_bytes = data
-    else:
-        message.vectors.add(name=config.name, vector_bytes=data, type=2 if config.multi else 1)  # MULTI_FP32, SINGLE_FP32
+        return [where(data.is_valid(), head(batch_pb2.BatchObject, "vector_bytes", lengths)), data]
+    kind = tag(base_pb2.Vectors, "type", VARINT) + varint(MULTI if config.multi else SINGLE)
+    inner = joined([constant(_text_field(base_pb2.Vectors, "name", config.name) + kind), head(base_pb2.Vectors, "vector_bytes", lengths)])
+    outer = head(batch_pb2.BatchObject, "vectors", sizes(inner) + lengths)
+    return [where(data.is_valid(), joined([outer, inner])), data]
+
+
+def _text_field(kind: Any, name: str, text: str) -> bytes:
+    data = text.encode()
+    return tag(kind, name, LENGTH) + varint(len(data)) + data
 
 
 def uuid_text(uuid: bytes) -> str:
@@ -168,26 +169,49 @@ def uuid_text(uuid: bytes) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
-def vector_bytes(column: pa.Array) -> list[bytes | None]:
+def merged(message: bytes, more: Any) -> bytes:
+    """A serialised BatchObject with what the BatchObject `more` adds."""
+    from weaviate.proto.v1 import batch_pb2
+
+    whole = batch_pb2.BatchObject.FromString(message)
+    whole.MergeFrom(more)
+    return bytes(whole.SerializeToString())
+
+
+def uuid_of(message: bytes) -> str:
+    """The id in a serialised BatchObject."""
+    from weaviate.proto.v1 import batch_pb2
+
+    return str(batch_pb2.BatchObject.FromString(message).uuid)
+
+
+def vector_bytes(column: pa.Array) -> pa.Array:
     """Each vector of `column` as little-endian float32 bytes; a multi-vector begins with its dimension in two bytes."""
     if pa.types.is_fixed_size_list(column.type):
-        step = 4 * column.type.list_size
-        flat = column.flatten() if not column.null_count else column.fill_null([0.0] * column.type.list_size).flatten()
-        data = flat.to_numpy().astype("<f4", copy=False).tobytes()
-        valid = column.is_valid().to_numpy(zero_copy_only=False)
-        return [data[i * step : i * step + step] if valid[i] else None for i in range(len(column))]
-    dim = struct.pack("<H", column.type.value_type.list_size)
-    return [None if v is None else dim + np.array(v, "<f4").tobytes() for v in column.to_pylist()]
+        width = column.type.list_size
+        flat = column.flatten() if not column.null_count else column.fill_null([0.0] * width).flatten()
+        data = rows(flat.to_numpy().astype("<f4", copy=False).view(np.uint8).reshape(-1, 4 * width))
+        return where(column.is_valid(), data) if column.null_count else data
+    dim = np.array([column.type.value_type.list_size], "<u2").tobytes()
+    return pa.array([None if v is None else dim + np.array(v, "<f4").tobytes() for v in column.to_pylist()], BINARY)
 
 
-def pieces(made: Sequence[Any], objects: int = OBJECTS, size: int = BYTES) -> Iterator[tuple[int, list[Any]]]:
+def request(group: Sequence[bytes], consistency_level: str) -> bytes:
+    """A BatchObjectsRequest with these messages, serialised."""
+    from weaviate.proto.v1 import base_pb2, batch_pb2
+
+    rest = batch_pb2.BatchObjectsRequest(consistency_level=base_pb2.ConsistencyLevel.Value(f"CONSISTENCY_LEVEL_{consistency_level}"))
+    heads = head(batch_pb2.BatchObjectsRequest, "objects", np.array([len(m) for m in group], np.int64)).to_pylist()
+    return b"".join([*chain.from_iterable(zip(heads, group, strict=True)), rest.SerializeToString()])
+
+
+def pieces(made: Sequence[bytes], objects: int = OBJECTS, size: int = BYTES) -> Iterator[tuple[int, list[bytes]]]:
     """`made` cut into requests of at most `objects` messages and `size` bytes: (first position, messages); a larger one stands alone."""
     start, total = 0, 0
     for i, message in enumerate(made):
-        weight = message.ByteSize()
-        if i > start and (i - start >= objects or total + weight > size):
+        if i > start and (i - start >= objects or total + len(message) > size):
             yield start, list(made[start:i])
             start, total = i, 0
-        total += weight
+        total += len(message)
     if start < len(made):
         yield start, list(made[start:])

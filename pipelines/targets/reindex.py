@@ -46,8 +46,8 @@ def _send(target: WeaviateTarget, messages: Sequence[Any]) -> None:
     What a lost request left may not be indexed either.
     """
     for size in (AT_ONCE >> n for n in range(TRIES)):
-        target.delivery.deliver(apart(messages), size)
-        if target.delivery.deliver(messages, size):
+        target.delivery.deliver([m.SerializeToString() for m in apart(messages)], size)
+        if target.delivery.deliver([m.SerializeToString() for m in messages], size):
             return
     raise WorldError(f"Weaviate lost requests {TRIES} times while {len(messages)} objects were sent again; try when it is less busy")
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.targets.connection import Connection
-from pipelines.targets.messages import fill, setters, uuid_text
+from pipelines.targets.messages import uuid_text
+from pipelines.targets.values import fill, setters
 from schemas.collection import LEGACY, Collection, Property, VectorConfig
 from schemas.fingerprints import STORED, STORED_JOB
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipelines.targets.connection import Connection
 from pipelines.targets.delivery import Delivery
 from pipelines.targets.fingerprints import Known, read_fingerprints, read_vectors
-from pipelines.targets.messages import messages, pieces, uuid_text
+from pipelines.targets.messages import merged, messages, pieces, uuid_text
 from pipelines.targets.sampled import read_objects
 from pipelines.targets.stored import kept_by_merge, read_kept
 from pipelines.targets.tenants import Tenants
@@ -33,7 +33,7 @@ class _Sent:
     """A request on the way: its messages, where they stand in the batch, and the reply to come."""
 
     start: int
-    messages: list[Any]
+    messages: list[bytes]
     reply: Any
 
 
@@ -121,17 +121,16 @@ class WeaviateTarget:
         Thread(target=partial(import_module, MESSAGES), name="import", daemon=True).start()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Send `batch`; at most two requests are on the way when this returns. Raises WorldError after the retries."""
+        """Send `batch`; at most four requests are on the way when this returns. Raises WorldError after the retries."""
         waiting = _Batch(batch)
         self._waiting.append(waiting)
         made = self._messages(batch)
         limit = min(int(self.connection.message_bytes * 0.95), self.connection.message_bytes - 4096)
         for start, group in pieces(made, self.delivery.pressure.objects):
-            if len(group) == 1 and group[0].ByteSize() > limit:
-                size = group[0].ByteSize()
+            if len(group) == 1 and len(group[0]) > limit:
                 waiting.reasons[start] = (
                     "object_too_large",
-                    f"the object has {size} bytes; the server takes messages of {self.connection.message_bytes}",
+                    f"the object has {len(group[0])} bytes; the server takes messages of {self.connection.message_bytes}",
                 )
                 continue
             while sum(len(w.sent) for w in self._waiting) >= self.delivery.pressure.in_flight:
@@ -167,7 +166,7 @@ class WeaviateTarget:
         self._waiting.clear()
         self.connection.close()
 
-    def _messages(self, batch: pa.RecordBatch) -> list[Any]:
+    def _messages(self, batch: pa.RecordBatch) -> list[bytes]:
         collection = self.needed
         if isinstance(self.spec.tenant, TenantSpec):
             self.tenants.ensure(batch.column(TENANT).unique().to_pylist())
@@ -177,7 +176,7 @@ class WeaviateTarget:
             self._merge(made, batch)
         return made
 
-    def _merge(self, made: list[Any], batch: pa.RecordBatch) -> None:
+    def _merge(self, made: list[bytes], batch: pa.RecordBatch) -> None:
         """Add to each message what the stored object has and the job does not name."""
         vectors = [name for name in self.needed.vectors if f"@vector/{name}" in batch.schema.names]
         kept = kept_by_merge(self.needed, properties_of(batch.schema), vectors)
@@ -187,7 +186,7 @@ class WeaviateTarget:
             found = read_kept(self.connection, self.needed, kept, uuids, tenant)
             for i, uuid in zip(positions, uuids, strict=True):
                 if uuid_text(uuid) in found:
-                    made[i].MergeFrom(found[uuid_text(uuid)])
+                    made[i] = merged(made[i], found[uuid_text(uuid)])
 
     def _settle_oldest(self) -> None:
         waiting = next(w for w in self._waiting if w.sent)

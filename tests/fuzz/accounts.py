@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from weaviate.proto.v1 import batch_pb2
 
 from pipelines.compose import compose
 from pipelines.compose_weaviate import compose_weaviate
@@ -155,7 +156,7 @@ def send(batch: pa.RecordBatch, layout: Layout) -> int:
     check_parts(compose_weaviate(batch, text_module(properties)), batch)
     configs = {name: VectorConfig(name, "none", multi=vector.multi) for name, vector in layout.vectors.items()}
     made = messages(batch, "Fuzz", layout.stored, configs)
-    assert all(message.SerializeToString() for message in made)
+    assert all(batch_pb2.BatchObject.FromString(message).uuid for message in made)
     return len(made)
 
 

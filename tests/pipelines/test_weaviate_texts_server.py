@@ -18,7 +18,7 @@ from weaviate.proto.v1 import batch_pb2, weaviate_pb2_grpc
 
 from jobs.embedded import Server, start_server
 from pipelines.compose_weaviate import compose_weaviate
-from pipelines.targets.messages import messages
+from pipelines.targets.messages import messages, request
 from pipelines.weaviate_texts import object_text
 from schemas.collection import Collection, Property, parse_collection
 from schemas.columns import UUID
@@ -80,8 +80,8 @@ class Setting:
         name = definition["class"][:1].upper() + definition["class"][1:]
         return parse_collection(httpx.get(f"{self.server.url}/v1/schema/{name}", timeout=60).raise_for_status().json())
 
-    def insert(self, made: list[Any]) -> dict[int, str]:
-        reply = self.stub.BatchObjects(batch_pb2.BatchObjectsRequest(objects=made), timeout=60)
+    def insert(self, made: list[bytes]) -> dict[int, str]:
+        reply = self.stub.BatchObjects(batch_pb2.BatchObjectsRequest.FromString(request(made, "ONE")), timeout=60)
         return {e.index: e.error for e in reply.errors}
 
     def sent(self, collection: Collection, vector: str) -> dict[str, str]:
