@@ -102,7 +102,7 @@ def test_after_an_overload_requests_grow_again(load: Load, gated: Gate) -> None:
     assert target.delivery.pressure.objects == before // 4 and target.delivery.pressure.in_flight == 1
     for _ in range(100):
         target.delivery.pressure.took()
-    assert target.delivery.pressure.objects == before and target.delivery.pressure.in_flight == 4
+    assert target.delivery.pressure.objects == before and target.delivery.pressure.in_flight == 2
 
 
 def test_an_overload_without_an_end_stops_the_run_clearly_and_the_next_one_goes_on(load: Load, gated: Gate) -> None:
