@@ -22,9 +22,12 @@ def encode_distinct(
         return encoder.encode(values, modality, progress=progress, groups=groups)
     distinct, index = distinct_values(values)
     found = encoder.encode(distinct, modality, progress=share_progress(progress, len(distinct), len(values)))
-    if len(distinct) == len(values):
-        return found
-    errors = {i: found.errors[int(k)] for i, k in enumerate(index) if int(k) in found.errors}
+    return found if len(distinct) == len(values) else spread(found, index)
+
+
+def spread(found: Encoding, index: Positions) -> Encoding:
+    """What was found for distinct values, for all: `index` (n,) says which is whose."""
+    errors = {i: found.errors[int(k)] for i, k in enumerate(index) if int(k) in found.errors} if found.errors else {}
     truncated = np.flatnonzero(np.isin(index, found.truncated)).tolist()
     return Encoding(found.vectors[index], errors, truncated, found.tokens, found.padded)
 

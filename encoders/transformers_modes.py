@@ -12,7 +12,7 @@ from encoders.backends.unpadded import unpadded
 from encoders.base import Encoding, Progress, Vectors
 from encoders.batching import Lengths, Positions, run_batches, run_padded
 from encoders.container_mode import QUANTIZED
-from encoders.distinct import distinct_values, share_progress
+from encoders.distinct import distinct_values, share_progress, spread
 from encoders.huggingface_mode import POOLINGS, HuggingFace, Request
 from encoders.models import budget_of, load_sentence_transformer
 from encoders.saved_tokenizer import UNLIMITED, as_saved, count_tokens, load_tokenizer, token_limit
@@ -53,11 +53,11 @@ class SentenceTransformers:
             if not len(whole) or whole.min():  # a text without any token is left to the padded way
                 lengths = self._seen(whole)
                 run_on_cores(lengths, partial(self._unpadded, ids, prompt, request.dimensions), rows, step, self.budget)
-                return spread(rows, index, whole > lengths, lengths, int(lengths.sum()))
+                return spread(_answers(rows, whole, lengths, int(lengths.sum())), index)
         whole = count_tokens(self.tokenizer, [prompt + t for t in distinct])
         lengths = self._seen(whole)
         padded = run_padded(lengths, partial(self._padded, distinct, kind, prompt, request.dimensions), rows, step, self.budget)
-        return spread(rows, index, whole > lengths, lengths, padded)
+        return spread(_answers(rows, whole, lengths, padded), index)
 
     def _seen(self, whole: Lengths) -> Lengths:
         """How many tokens of each text the model sees."""
@@ -107,7 +107,7 @@ class Onnx:
         rows: Vectors = np.empty((len(distinct), self.dim(None)), np.float32)
         alone = [np.array([i]) for i in range(len(distinct))]
         run_batches(alone, lambda i: self._encode(distinct[i[0]]), rows, share_progress(progress, len(distinct), len(texts)))
-        return spread(rows, index, whole > lengths, lengths, int(lengths.sum()))
+        return spread(_answers(rows, whole, lengths, int(lengths.sum())), index)
 
     def _encode(self, text: str) -> Vectors:
         """The vector of one text, (1, dim)."""
@@ -138,7 +138,6 @@ def unit(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def spread(rows: Vectors, index: Positions, cut: "np.ndarray[Any, np.dtype[np.bool_]]", lengths: Lengths, padded: int) -> Encoding:
-    """The answers of all texts from those of the distinct ones, `index` (n,) saying which is whose."""
-    truncated = [int(i) for i in np.flatnonzero(cut[index])]
-    return Encoding(rows[index], truncated=truncated, tokens=int(lengths.sum()), padded=padded)
+def _answers(rows: Vectors, whole: Lengths, seen: Lengths, padded: int) -> Encoding:
+    """The vectors of texts of these lengths, `whole` and as the model has `seen` them."""
+    return Encoding(rows, truncated=np.flatnonzero(whole > seen).tolist(), tokens=int(seen.sum()), padded=padded)

@@ -10,7 +10,7 @@ import grpc
 
 from pipelines.metrics import count
 from pipelines.targets.connection import LOCKED, Connection, describe, grpc_address, is_away, is_lost, is_too_large, waits
-from pipelines.targets.messages import pieces, request, uuid_of
+from pipelines.targets.messages import pieces, request, uuid_in
 from pipelines.targets.pressure import Pressure
 from schemas.errors import WorldError
 from schemas.job import TargetSpec
@@ -59,7 +59,7 @@ class Delivery:
         before = self.lost
         for _, piece in pieces(list(group), min(size, self.pressure.objects)):
             for position, (_, reason) in self.delivered(piece, None).items():
-                raise WorldError(f"Weaviate refuses object {uuid_of(piece[position])}, which it has, when it is sent again: {reason}")
+                raise WorldError(f"Weaviate refuses object {uuid_in(piece[position])}, which it has, when it is sent again: {reason}")
         return self.lost == before
 
     def send(self, group: Sequence[bytes]) -> Any:

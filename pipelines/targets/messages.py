@@ -80,7 +80,7 @@ def _properties(batch: pa.RecordBatch, properties: Sequence[Property], job: str)
     if FINGERPRINTS in batch.schema.names:
         prints, there = _fingerprints(batch.column(FINGERPRINTS))
         others.append(where(there, prints))
-        entries.append(where(there, _entry(STORED_JOB, _texts(pa.array([job] * batch.num_rows)))))
+        entries.append(where(there, _entry(STORED_JOB, _texts(pa.repeat(job, batch.num_rows)))))
     return unless_empty(joined([field(kind, "non_ref_properties", unless_empty(joined(entries))), *others]))
 
 
@@ -178,7 +178,7 @@ def merged(message: bytes, more: Any) -> bytes:
     return bytes(whole.SerializeToString())
 
 
-def uuid_of(message: bytes) -> str:
+def uuid_in(message: bytes) -> str:
     """The id in a serialised BatchObject."""
     from weaviate.proto.v1 import batch_pb2
 

@@ -34,20 +34,20 @@ def reindex(target: WeaviateTarget, collection: Collection, job: str, tenant: st
     for after, count in _runs(target, collection, tenant, ids, doubtful):
         found = list(results(target.connection, collection, kept, tenant, after, count))
         own = [stored_message(r, collection, kept, tenant) for r in found if _wrote(r) in (job, None)]
-        with_vectors = [m for m in own if m.vectors or m.vector_bytes]
+        with_vectors = [m.SerializeToString() for m in own if m.vectors or m.vector_bytes]
         _send(target, with_vectors)
         sent += len(with_vectors)
     return sent
 
 
-def _send(target: WeaviateTarget, messages: Sequence[Any]) -> None:
+def _send(target: WeaviateTarget, messages: Sequence[bytes]) -> None:
     """Send them apart and as they are; if a request is lost on the way, from the beginning and in smaller ones.
 
     What a lost request left may not be indexed either.
     """
     for size in (AT_ONCE >> n for n in range(TRIES)):
-        target.delivery.deliver([m.SerializeToString() for m in apart(messages)], size)
-        if target.delivery.deliver([m.SerializeToString() for m in messages], size):
+        target.delivery.deliver(apart(messages), size)
+        if target.delivery.deliver(messages, size):
             return
     raise WorldError(f"Weaviate lost requests {TRIES} times while {len(messages)} objects were sent again; try when it is less busy")
 
@@ -73,18 +73,20 @@ def _wrote(result: Any) -> str | None:
     return str(value.text_value) if value is not None and value.WhichOneof("kind") == "text_value" else None
 
 
-def apart(group: Sequence[Any]) -> list[Any]:
-    """Copies of the messages; the last bit of each vector is another one."""
+def apart(group: Sequence[bytes]) -> list[bytes]:
+    """Copies of the serialised messages; the last bit of each vector is another one."""
     return [_apart(message) for message in group]
 
 
-def _apart(message: Any) -> Any:
-    copy = type(message).FromString(message.SerializeToString())
+def _apart(message: bytes) -> bytes:
+    from weaviate.proto.v1 import batch_pb2
+
+    copy = batch_pb2.BatchObject.FromString(message)
     if copy.vector_bytes:
         copy.vector_bytes = _nudged(copy.vector_bytes)
     for vector in copy.vectors:
         vector.vector_bytes = _nudged(vector.vector_bytes)
-    return copy
+    return bytes(copy.SerializeToString())
 
 
 def _nudged(data: bytes) -> bytes:

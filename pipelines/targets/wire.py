@@ -68,8 +68,8 @@ def _short() -> pa.Array:
 def _computed(numbers: npt.NDArray[Any]) -> pa.Array:
     places = np.arange(LONGEST)
     groups = np.asarray(numbers, np.int64)[:, None] >> (7 * places)
-    more = np.concatenate([groups[:, 1:] > 0, np.zeros((len(groups), 1), bool)], axis=1)
-    there = np.concatenate([np.ones((len(groups), 1), bool), groups[:, 1:] > 0], axis=1)
+    further = groups[:, 1:] > 0
+    there, more = np.pad(further, ((0, 0), (1, 0)), constant_values=True), np.pad(further, ((0, 0), (0, 1)))
     data = ((groups & 127) | (more << 7)).astype(np.uint8)[there]
     return cut(data, np.r_[0, np.cumsum(there.sum(axis=1))])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import encoder_of
-from encoders.base import Encoding, Groups, LoadedLate, Progress, Role
+from encoders.base import Encoding, Groups, LoadedLate
 from encoders.distinct import encode_distinct
 from encoders.fake import FakeEncoder
 from pipelines.one_vector import vectorize_objects
@@ -30,16 +31,9 @@ class Choosy(FakeEncoder):
         self.asked: list[str] = []
         self.groups: Groups | None = None
 
-    def encode(
-        self,
-        values: Sequence[str | bytes],
-        modality: str = "text",
-        role: Role = "document",
-        progress: Progress | None = None,
-        groups: Groups | None = None,
-    ) -> Encoding:
-        self.asked, self.groups = [str(v) for v in values], groups
-        found = super().encode(values, modality, role, progress, groups)
+    def encode(self, values: Sequence[str | bytes], *modality: Any, **rest: Any) -> Encoding:
+        self.asked, self.groups = [str(v) for v in values], rest.get("groups")
+        found = super().encode(values, *modality, **rest)
         found.errors = {i: RowError("refused", v) for i, v in enumerate(self.asked) if v.startswith("!")}
         found.truncated = [i for i, v in enumerate(self.asked) if len(v) > 10]
         return found
