@@ -23,10 +23,13 @@ class Doubt:
         at = EVER + timedelta(milliseconds=ms)
         return (self.since is not None and at >= self.since) or any(begin <= at <= end for begin, end in self.spans)
 
-    def moved_on(self, now: datetime, patience: timedelta, troubled: bool) -> "Doubt":
-        """As it is at `now`, with requests that may be `patience` old on their way; `troubled`: some were lost since it was moved last."""
+    def moved_on(self, now: datetime, patience: timedelta, troubled: bool, until: datetime | None = None) -> "Doubt":
+        """As it is at `now`, with requests that may be `patience` old on their way.
+
+        `troubled`: some were lost since it was moved last, or the server was started anew, at the latest at `until`.
+        """
         assert self.since is not None
-        spans = joined([*self.spans, (self.since, now + 2 * CLOCK)]) if troubled else self.spans
+        spans = joined([*self.spans, (self.since, (until or now) + 2 * CLOCK)]) if troubled else self.spans
         return Doubt(max(self.since, now - patience), spans)
 
     def ended(self) -> "Doubt":

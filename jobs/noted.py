@@ -9,11 +9,19 @@ import json
 import os
 from contextlib import suppress
 from datetime import datetime
+from typing import NamedTuple
 
 from jobs.doubt import Doubt
 from pipelines.storage import file_system, is_url, opened
 from schemas.errors import JobError, WorldError
 from schemas.job import Job
+
+
+class Note(NamedTuple):
+    """How far a run has come."""
+
+    doubt: Doubt
+    servers: str | None = None  # since when they run, as Connection.server_starts has it
 
 
 class Noted:
@@ -26,21 +34,21 @@ class Noted:
         self.path = f"{job.resolve(job.failures.path).rstrip('/')}/open-run-{which}.json"
         self.options = job.failures.storage_options
 
-    def write(self, begun: datetime, doubt: Doubt) -> None:
-        """Note what of the run that began then is in doubt. Raises JobError, WorldError, OSError."""
+    def write(self, begun: datetime, note: Note) -> None:
+        """Note how far the run has come that began then. Raises JobError, WorldError, OSError."""
         path = self.path if is_url(self.path) else f"{self.path}.new"  # a store has a file whole, or as it was before
         with opened(path, "w", self.options, "failures.path") as file:
-            json.dump({"begun": begun.isoformat(), "doubt": str(doubt)}, file)
+            json.dump({"begun": begun.isoformat(), "doubt": str(note.doubt), "servers": note.servers}, file)
         if path != self.path:
             os.replace(path, self.path)
 
-    def read(self, begun: datetime) -> Doubt | None:
-        """What of the run that began then is in doubt; None where that was not noted, or cannot be read."""
+    def read(self, begun: datetime) -> Note | None:
+        """How far the run came that began then; None where that was not noted, or cannot be read."""
         with suppress(JobError, WorldError, OSError, ValueError, KeyError, TypeError, AttributeError):
             with opened(self.path, "r", self.options, "failures.path") as file:
                 found = json.load(file)
             if datetime.fromisoformat(found["begun"]) == begun:
-                return Doubt.parse(found["doubt"])
+                return Note(Doubt.parse(found["doubt"]), found.get("servers"))
         return None
 
     def forget(self) -> None:

@@ -1,5 +1,6 @@
 """A connection to one Weaviate: REST for the schema, gRPC for objects, both with timeouts and retries that end."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -118,6 +119,10 @@ class Connection:
         """As `post`, for what replaces something that is there."""
         return self._checked(self._retried(lambda: self.rest.put(path, json=body), path), path).json()
 
+    def delete(self, path: str, body: Any) -> Any:
+        """As `post`, for what names things to be deleted."""
+        return self._checked(self._retried(lambda: self.rest.request("DELETE", path, json=body), path), path).json()
+
     def _retried(self, send: Callable[[], httpx.Response], path: str) -> httpx.Response:
         limit_s = min(self.retry_s, 30)
         pauses = waits(limit_s)
@@ -172,6 +177,18 @@ class Connection:
         """What the server says of itself: version, modules, the largest message."""
         meta: dict[str, Any] = self.get("/v1/meta")
         return meta
+
+    def server_starts(self) -> str | None:
+        """What changes when one of the servers is started anew; None where nobody may ask, or an older server does not say. Raises WorldError.
+
+        A restart raises the term of the schema's log, or (of a server that does not lead) shows in what it had applied when it started.
+        """
+        try:
+            found = self.get("/v1/cluster/statistics", missing_ok=True) or {}
+        except JobError:
+            return None
+        told = [[s.get("name"), s.get("initialLastAppliedIndex"), (s.get("raft") or {}).get("term")] for s in found.get("statistics") or []]
+        return json.dumps(sorted(told, key=str)) if told else None
 
     @property
     def message_bytes(self) -> int:

@@ -19,7 +19,7 @@ import jobs.open_run
 from jobs.doubt import EVER, Doubt
 from jobs.incremental import JOB_DESCRIPTION
 from jobs.job_file import load_job
-from jobs.noted import Noted
+from jobs.noted import Note, Noted
 from jobs.open_run import OPEN, _marks, open_since
 from pipelines.targets.connection import Connection
 from pipelines.targets.cursor import LAST, Range
@@ -106,7 +106,7 @@ def test_only_what_was_written_in_a_span_of_lost_requests_is_sent_again(load: Lo
     doubt = Doubt(datetime.now(timezone.utc) + HOUR, ((begin - timedelta(seconds=1), (end + timedelta(seconds=1)).replace(microsecond=0)),))
     assert all(times[i] == first[i] for i in first) and len(times) == 40
     began = begin.replace(microsecond=0) - HOUR
-    noted(load).write(began, doubt)
+    noted(load).write(began, Note(doubt))
     leave_open(load, job=began)
     text = " ".join(load.command("run", job_of(load, 40)).output.split())
     assert "at times when requests were lost" in text and "30 objects sent again" in text, text
@@ -123,8 +123,9 @@ def test_what_another_run_noted_and_what_cannot_be_read_says_nothing(load: Load)
     job_of(load)
     file, now = noted(load), datetime.now(timezone.utc).replace(microsecond=0)
     assert file.read(now) is None
-    file.write(now, Doubt(now + HOUR))
-    assert file.read(now) == Doubt(now + HOUR) and file.read(now - HOUR) is None
+    note = Note(Doubt(now + HOUR), "[]")
+    file.write(now, note)
+    assert file.read(now) == note and file.read(now - HOUR) is None
     for text in ("", "{", "[]", "3", '{"begun": 3, "doubt": ""}', json.dumps({"begun": now.isoformat(), "doubt": "?"})):
         Path(file.path).write_text(text)
         assert file.read(now) is None
@@ -141,8 +142,8 @@ def test_the_class_is_not_changed_while_objects_are_written(load: Load, monkeypa
         changes.append(path)
         return put(self, path, body)
 
-    def wrote(self: Noted, begun: datetime, doubt: Doubt) -> None:
-        write(self, begun, doubt)
+    def wrote(self: Noted, begun: datetime, note: Note) -> None:
+        write(self, begun, note)
         seen.append((len(changes), self.read(begun), begun))
 
     monkeypatch.setattr(Connection, "put", changed)
@@ -152,7 +153,7 @@ def test_the_class_is_not_changed_while_objects_are_written(load: Load, monkeypa
     assert load.command("run", job, "--set", "target.timeout_s=1", "--set", "target.max_objects_per_s=1000").exit_code == 0
     assert len(changes) == 2 and len(seen) > 5  # before the first object, and after the last
     assert {n for n, _, _ in seen} == {1}
-    assert seen[-1][1].since > seen[-1][2] and not seen[-1][1].spans
+    assert seen[-1][1].doubt.since > seen[-1][2] and not seen[-1][1].doubt.spans and "node" in seen[-1][1].servers
     assert not Path(noted(load).path).exists()
 
 
