@@ -5,15 +5,19 @@
 
 import json
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.faults.compare import difference
 from tests.faults.disturb import KINDS
-from tests.faults.harness import Line, Reference, disturbed, plan, reference
+from tests.faults.harness import Line, Reference, Started, disturbed, plan, reference
 from tests.faults.loads import loads
 from tests.faults.world import World, world
 from tests.golden import models
@@ -58,6 +62,62 @@ def test_a_disturbed_run_and_a_clean_one_leave_what_an_undisturbed_one_does(
     assert line.clean_unchanged + line.clean_encoded == place.right(load).total
     if middle and kind == "kill_job":
         assert line.exit_code == -9 and 0 < line.stored < place.right(load).total
+
+
+def written(job: Started, objects: int) -> None:
+    """Wait until so many are acknowledged."""
+    while job.process.poll() is None and job.figures()["objects/written"] < objects:
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("index", ["flat", "hnsw"])
+def test_what_was_acknowledged_before_the_server_is_killed_is_found_by_its_vector(place: Place, index: str, ended: bool) -> None:
+    """Weaviate acknowledges objects before it writes the log of their vector index out; no request is lost here that would tell."""
+    there, name = place.there, f"Killed{index.title()}{ended}"
+    path = loads(place.model, rows=2000)["plain"].write(place.folder / name, there, name, retry_s=60, timeout_s=5)
+    definition = json.loads((path.parent / "class.json").read_text())
+    definition["vectorConfig"]["v"]["vectorIndexType"] = index
+    (path.parent / "class.json").write_text(json.dumps(definition))
+    job = Started.of(path, "run")
+    written(job, 2000)
+    if ended:
+        assert job.ended() == 0, job.output
+    there.kill_server()
+    there.restart_server()
+    assert job.ended() == 0, job.output
+    objects = there.objects(name)
+    assert len(objects) == 2000 and there.unindexed(name, objects) == 0
+    assert there.deaf(name, objects) == 0, job.output
+    there.forget(name)
+
+
+def test_the_last_of_a_tenant_outlives_a_server_that_is_killed_while_another_is_written(place: Place) -> None:
+    """Nothing is written to the first tenant any more that would empty its buffers, and no request to it is lost."""
+    there, name, rows = place.there, "KilledTenants", 7000
+    path = loads(place.model, rows=rows)["plain"].write(place.folder / name, there, name, retry_s=60, timeout_s=1)
+    folder = path.parent
+    for file in (folder / "rows").iterdir():
+        file.unlink()
+    table = loads(place.model, rows=rows)["plain"].table()
+    pq.write_table(
+        table.append_column("who", pa.array(["a"] * 500 + ["b"] * (rows - 500))), folder / "rows" / "all.parquet", row_group_size=250
+    )
+    definition = json.loads((folder / "class.json").read_text()) | {"multiTenancyConfig": {"enabled": True}}
+    (folder / "class.json").write_text(json.dumps(definition))
+    spec = yaml.safe_load(path.read_text())
+    spec["target"] |= {"tenant": {"column": "who", "create": True}, "max_objects_per_s": 1000}
+    path.write_text(yaml.safe_dump(spec))
+    job = Started.of(path, "run")
+    written(job, 6000)
+    there.kill_server()
+    there.restart_server()
+    assert job.ended() == 0, job.output
+    for tenant, count in (("a", 500), ("b", rows - 500)):
+        objects = there.objects(name, tenant)
+        assert len(objects) == count
+        assert there.deaf(name, objects[:1000], tenant) == 0, job.output
+    there.forget(name)
 
 
 def test_the_comparison_sees_each_difference() -> None:

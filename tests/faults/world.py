@@ -77,12 +77,12 @@ class World:
             time.sleep(0.3)
         return now
 
-    def objects(self, collection: str) -> list[dict[str, Any]]:
+    def objects(self, collection: str, tenant: str = "") -> list[dict[str, Any]]:
         """Every object as REST gives it, with vectors; a list, so that what is there twice shows."""
         found: list[dict[str, Any]] = []
         after = ""
         while True:
-            query = {"class": collection, "limit": PAGE, "include": "vector", "after": after}
+            query = {"class": collection, "limit": PAGE, "include": "vector", "after": after} | ({"tenant": tenant} if tenant else {})
             page = httpx.get(f"{self.server.url}/v1/objects", params=query, timeout=60).raise_for_status().json()["objects"]
             found += page
             if len(page) < PAGE:
@@ -97,13 +97,14 @@ class World:
             found = [target.fingerprints(ids[i : i + PAGE]) for i in range(0, len(ids), PAGE)]
         return len(ids) - sum(map(len, found))
 
-    def deaf(self, collection: str, objects: list[dict[str, Any]]) -> int:
+    def deaf(self, collection: str, objects: list[dict[str, Any]], tenant: str = "") -> int:
         """How many of `objects` are not found by their own vector: nothing as near as themselves comes back."""
-        return sum(self._deaf(collection, objects[i : i + ASKED]) for i in range(0, len(objects), ASKED))
+        return sum(self._deaf(collection, objects[i : i + ASKED], tenant) for i in range(0, len(objects), ASKED))
 
-    def _deaf(self, collection: str, objects: list[dict[str, Any]]) -> int:
+    def _deaf(self, collection: str, objects: list[dict[str, Any]], tenant: str) -> int:
+        where = f'tenant:"{tenant}" ' if tenant else ""
         asked = [
-            f'a{i}:Get{{{collection}(limit:1 nearVector:{{vector:{json.dumps(o["vectors"]["v"])} targetVectors:["v"]}}){{_additional{{distance}}}}}}'
+            f'a{i}:Get{{{collection}({where}limit:1 nearVector:{{vector:{json.dumps(o["vectors"]["v"])} targetVectors:["v"]}}){{_additional{{distance}}}}}}'
             for i, o in enumerate(objects)
         ]
         answer = httpx.post(f"{self.server.url}/v1/graphql", json={"query": f"{{{' '.join(asked)}}}"}, timeout=60).raise_for_status().json()

@@ -21,6 +21,7 @@ from jobs.incremental import JOB_DESCRIPTION
 from jobs.job_file import load_job
 from jobs.noted import Note, Noted
 from jobs.open_run import OPEN, _marks, open_since
+from jobs.server import start_server
 from pipelines.targets.connection import Connection
 from pipelines.targets.cursor import LAST, Range
 from pipelines.targets.reindex import _nudged, reindex
@@ -254,3 +255,35 @@ def test_marks_are_read_as_they_were_written(marks: dict[str, datetime]) -> None
 @pytest.mark.parametrize("text", ["", "mine", OPEN, OPEN + "[]", OPEN + "{", OPEN + '{"job": 3}', OPEN + '{"job": "today"}'])
 def test_what_a_person_wrote_there_is_no_mark(text: str) -> None:
     assert open_since({"properties": [{"name": STORED_JOB, "description": text}]}, "job") is None
+
+
+def test_a_login_that_may_neither_delete_nor_look_at_the_cluster_loads_and_is_told(
+    tmp_path: Path, collection_name: str, monkeypatch: Any
+) -> None:
+    env = {
+        "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
+        "AUTHENTICATION_APIKEY_ENABLED": "true",
+        "AUTHENTICATION_APIKEY_ALLOWED_KEYS": "root-key,loader-key",
+        "AUTHENTICATION_APIKEY_USERS": "root,loader",
+        "AUTHORIZATION_RBAC_ENABLED": "true",
+        "AUTHORIZATION_RBAC_ROOT_USERS": "root",
+    }
+    with start_server(tmp_path / "data", env=env, log=tmp_path / "log") as server:
+        root = httpx.Client(base_url=server.url, headers={"authorization": "Bearer root-key"}, timeout=60)
+        data, classes = ({kind: {"collection": "*"}} for kind in ("data", "collections"))
+        actions = [{"action": f"{do}_data"} | data for do in ("create", "read", "update")]
+        actions += [{"action": f"{do}_collections"} | classes for do in ("create", "read", "update")]
+        root.post("/v1/authz/roles", json={"name": "loads", "permissions": actions}).raise_for_status()
+        root.post("/v1/authz/users/loader/assign", json={"roles": ["loads"], "userType": "db"}).raise_for_status()
+        monkeypatch.setenv("LOADER_KEY", "loader-key")
+        load = Load(tmp_path, server, collection_name)
+        result = load.command("run", job_of(load), "--set", "target.weaviate.api_key=${LOADER_KEY}")
+        text = " ".join(result.output.split())
+        assert result.exit_code == 0 and "30 written" in text, text
+        assert "may not ask for a delete" in text and "verify --repair" in text, text
+        spec = WeaviateSpec(url=server.url, grpc=server.grpc, api_key="${LOADER_KEY}")
+        with closing(Connection(spec, 5, 5)) as connection:
+            assert connection.server_starts() is None
+        found = root.get(f"/v1/schema/{collection_name}").raise_for_status().json()
+        assert open_since(found, "job") is None
+        root.close()
