@@ -1,9 +1,10 @@
 """Writing vectors that are there already: Warpbeam against prebuilt messages and against weaviate-client's batches.
 
-    python benchmarks/writing.py [--objects 10000] [--rounds 5] [--dims 384,768] [--indexes flat,hnsw]
+    python benchmarks/writing.py [--objects 10000] [--rounds 5] [--dims 384,768] [--indexes flat,hnsw] [--ways prebuilt,target,...]
 
-Objects with three properties (a text, a number, an int) and one vector, into fresh collections of a real Weaviate. Each row
-is a process of its own, all rows in turn, round by round. Timed:
+Objects with three properties (a text, a number, an int) and one vector, into a real Weaviate. Each row is a process of its
+own with a server of its own, so that none writes while the server still drops what the row before it wrote; all rows in
+turn, round by round. Timed:
 - prebuilt messages: `BatchObjects` requests of 512 messages that were built and serialised before the clock starts, 1, 2 and
   4 of them in flight, each tried once before and the best taken: what the server accepts.
 - WeaviateTarget: from Arrow batches in memory to the last acknowledged object, building the same messages.
@@ -211,12 +212,10 @@ def client(asked: dict[str, Any]) -> dict[str, float]:
 
 
 def one(asked: dict[str, Any]) -> None:
-    """In a process of its own: a fresh collection, one way, its figures, and all objects there."""
+    """In a process of its own: one way, its figures, and all objects there."""
     import httpx
 
-    schema = f"{asked['url']}/v1/schema"
-    httpx.delete(f"{schema}/{NAME}", timeout=600).raise_for_status()
-    httpx.post(schema, json=definition(asked["index"]), timeout=60).raise_for_status()
+    httpx.post(f"{asked['url']}/v1/schema", json=definition(asked["index"]), timeout=60).raise_for_status()
     way = {"prebuilt": prebuilt, "target": target, "run": run, "client": client, "messages": messages}[asked["way"]]
     figures = way(asked)
     if asked["way"] != "messages":
@@ -225,17 +224,20 @@ def one(asked: dict[str, Any]) -> None:
 
 
 def measured(asked: dict[str, Any]) -> dict[str, float]:
-    """The figures of one way."""
-    with tempfile.TemporaryDirectory() as folder:
-        return in_own_process(__file__, "--one", json.dumps(asked | {"folder": folder}))
+    """The figures of one way, on a new server."""
+    from jobs.embedded import start_server
+
+    with tempfile.TemporaryDirectory() as folder, start_server(Path(folder) / "data", log=Path(folder) / "log") as server:
+        return in_own_process(__file__, "--one", json.dumps(asked | {"folder": folder, "url": server.url, "grpc": server.grpc}))
 
 
-def cases(options: argparse.Namespace, server: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def cases(options: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(key, way, what is asked) of every row, its variant chosen."""
     for dim in options.dims.split(","):
         for index in options.indexes.split(","):
-            for way, (_, variants) in WAYS.items():
-                base = {"way": way, "dim": int(dim), "index": index, "objects": options.objects, "url": server.url, "grpc": server.grpc}
+            for way in options.ways.split(","):
+                variants = WAYS[way][1]
+                base = {"way": way, "dim": int(dim), "index": index, "objects": options.objects}
                 tried = {} if len(variants) == 1 else {str(v): measured(base | {"variant": v})["seconds"] for v in variants}
                 best = min(variants, key=lambda v: tried.get(str(v), 0.0))
                 yield f"{dim}/{index}/{way}", way, base | {"variant": best}
@@ -266,26 +268,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dims", default="384,768")
     parser.add_argument("--indexes", default="flat,hnsw")
+    parser.add_argument("--ways", default=",".join(WAYS), help="prebuilt is needed for the ratios")
     parser.add_argument("--name", default="writing", help="of the result file")
     parser.add_argument("--one")
     options = parser.parse_args()
     if options.one:
         one(json.loads(options.one))
         return
-    from jobs.embedded import start_server
-
-    result: dict[str, Any] = {"objects": options.objects, "machine": machine(), "rows": {}}
-    with tempfile.TemporaryDirectory() as folder, start_server(Path(folder) / "data", log=Path(folder) / "log") as server:
-        asked = list(cases(options, server))
-        result["rows"] = {key: {"variant": a["variant"], "seconds": [], "cpu_s": []} for key, _, a in asked}
-        for turn in range(options.rounds):
-            print(f"round {turn + 1} of {options.rounds}", flush=True)
-            for key, _, a in asked:
-                figures = measured(a)
-                for name, value in figures.items():
-                    result["rows"][key][name].append(value)
-                print(f"{key}: {figures['seconds']:.2f} s, CPU {figures['cpu_s']:.2f} s", flush=True)
-            store(options.name, result)
+    asked = list(cases(options))
+    rows = {key: {"variant": a["variant"], "seconds": [], "cpu_s": []} for key, _, a in asked}
+    result: dict[str, Any] = {"objects": options.objects, "machine": machine(), "rows": rows}
+    for turn in range(options.rounds):
+        print(f"round {turn + 1} of {options.rounds}", flush=True)
+        for key, _, a in asked:
+            figures = measured(a)
+            for name, value in figures.items():
+                result["rows"][key][name].append(value)
+            print(f"{key}: {figures['seconds']:.2f} s, CPU {figures['cpu_s']:.2f} s", flush=True)
+        store(options.name, result)
     show(result)
 
 

@@ -2,7 +2,7 @@
 
 from pipelines.targets.messages import OBJECTS
 
-IN_FLIGHT = 2  # requests on the way while the next batch is made
+IN_FLIGHT = 4  # requests on the way while the next batch is made
 LEAST = 8  # objects a request, at the worst
 STEP = OBJECTS // 32  # more objects a request, for each that was taken whole
 

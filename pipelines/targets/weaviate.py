@@ -121,7 +121,7 @@ class WeaviateTarget:
         Thread(target=partial(import_module, MESSAGES), name="import", daemon=True).start()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Send `batch`; at most two requests are on the way when this returns. Raises WorldError after the retries."""
+        """Send `batch`; at most four requests are on the way when this returns. Raises WorldError after the retries."""
         waiting = _Batch(batch)
         self._waiting.append(waiting)
         made = self._messages(batch)
