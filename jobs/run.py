@@ -29,7 +29,7 @@ from schemas.errors import WarpbeamError
 from schemas.fingerprints import STORED, STORED_JOB
 from schemas.job import Job
 
-LOCAL_SPREAD_BYTES = 256 << 20  # the local runner holds what it reshuffles in memory
+LOCAL_SPREAD_BYTES = 64 << 20  # the local runner holds what it reshuffles in memory, ten times over
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[s
     return replace(
         plan,
         marked=f"{failures}/marked",
-        reshuffle=_too_few(shards, beam_args),
+        reshuffle=_too_few(job, shards, beam_args),
         zero_allowed=zero_allowed,
         recipes=recipes_of(job, found.collection),
         dims=found.dims,
@@ -151,10 +151,14 @@ def plan_of(found: Findings, chosen: Chosen | None = None, beam_args: Sequence[s
     )
 
 
-def _too_few(shards: Sequence[Shard], beam_args: Sequence[str]) -> bool:
-    """Whether batches must be spread over the workers: fewer than four shards a worker, and no more than the local runner can hold."""
+def _too_few(job: Job, shards: Sequence[Shard], beam_args: Sequence[str]) -> bool:
+    """Whether batches must be spread over the workers: fewer than four shards a worker.
+
+    In this process only where it pays: models have something to do, and the runner can hold the source.
+    """
     few = len(shards) < 4 * max(local_workers(), Service.of(beam_args).parallelism)
-    return few and (names_runner(beam_args) or sum(s.size for s in shards) <= LOCAL_SPREAD_BYTES)
+    encodes = any(v.model for v in job.vectors.values())
+    return few and (names_runner(beam_args) or (encodes and sum(s.size for s in shards) <= LOCAL_SPREAD_BYTES))
 
 
 def _sentence(plan: Plan) -> str:

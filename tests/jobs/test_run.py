@@ -49,6 +49,20 @@ def test_twice_is_the_same_as_once(load: Load) -> None:
     assert {k: (o["properties"], o["vectors"]) for k, o in first.items()} == {k: (o["properties"], o["vectors"]) for k, o in second.items()}
 
 
+@pytest.mark.parametrize(
+    ("vectors", "limit", "spread"), [(FAKE, 64 << 20, True), (FAKE, 100, False), ({"v": {"column": "made"}}, 64 << 20, False)]
+)
+def test_batches_of_few_shards_are_held_in_memory_only_where_a_model_encodes_and_the_source_is_small(
+    load: Load, vectors: dict[str, Any], limit: int, spread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.run.LOCAL_SPREAD_BYTES", limit)
+    load.create(SIMPLE)
+    made = {} if vectors is FAKE else {"made": [[float(i), 1.0] for i in range(50)]}
+    result = load.command("run", load.job(load.parquet(rows(50, **made)), vectors))
+    assert result.exit_code == 0 and ("few shards" in result.output) == spread, result.output
+    assert len(load.objects()) == 50
+
+
 def test_the_collection_is_made_from_weaviates_own_definition(load: Load) -> None:
     (load.folder / "class.json").write_text(json.dumps({"classes": [{"class": "Other"}, {"class": load.collection} | SIMPLE]}))
     code, report = load.run(load.job(load.parquet(rows(3)), FAKE, {"create": "class.json"}))
