@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.targets.connection import Connection, waits
 from pipelines.targets.cursor import id_ranges
-from pipelines.targets.reindex import reindex
 from pipelines.targets.pressure import IN_FLIGHT
+from pipelines.targets.reindex import reindex
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import JobError, WorldError
 from schemas.job import TargetSpec, WeaviateSpec
