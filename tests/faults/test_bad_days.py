@@ -13,7 +13,6 @@ import pytest
 
 from pipelines.targets.connection import Connection, waits
 from pipelines.targets.cursor import id_ranges
-from pipelines.targets.pressure import IN_FLIGHT
 from pipelines.targets.reindex import reindex
 from pipelines.targets.weaviate import WeaviateTarget
 from schemas.errors import JobError, WorldError
@@ -103,7 +102,7 @@ def test_after_an_overload_requests_grow_again(load: Load, gated: Gate) -> None:
     assert target.delivery.pressure.objects == before // 4 and target.delivery.pressure.in_flight == 1
     for _ in range(100):
         target.delivery.pressure.took()
-    assert target.delivery.pressure.objects == before and target.delivery.pressure.in_flight == IN_FLIGHT
+    assert target.delivery.pressure.objects == before and target.delivery.pressure.in_flight == 4
 
 
 def test_an_overload_without_an_end_stops_the_run_clearly_and_the_next_one_goes_on(load: Load, gated: Gate) -> None:

@@ -95,14 +95,13 @@ def test_what_was_acknowledged_before_the_server_is_killed_is_found_by_its_vecto
 def test_the_last_of_a_tenant_outlives_a_server_that_is_killed_while_another_is_written(place: Place) -> None:
     """Nothing is written to the first tenant any more that would empty its buffers, and no request to it is lost."""
     there, name, rows = place.there, "KilledTenants", 7000
-    path = loads(place.model, rows=rows)["plain"].write(place.folder / name, there, name, retry_s=60, timeout_s=1)
+    plain = loads(place.model, rows=rows)["plain"]
+    path = plain.write(place.folder / name, there, name, retry_s=60, timeout_s=1)
     folder = path.parent
     for file in (folder / "rows").iterdir():
         file.unlink()
-    table = loads(place.model, rows=rows)["plain"].table()
-    pq.write_table(
-        table.append_column("who", pa.array(["a"] * 500 + ["b"] * (rows - 500))), folder / "rows" / "all.parquet", row_group_size=250
-    )
+    table = plain.table().append_column("who", pa.array(["a"] * 500 + ["b"] * (rows - 500)))
+    pq.write_table(table, folder / "rows" / "all.parquet", row_group_size=250)
     definition = json.loads((folder / "class.json").read_text()) | {"multiTenancyConfig": {"enabled": True}}
     (folder / "class.json").write_text(json.dumps(definition))
     spec = yaml.safe_load(path.read_text())
